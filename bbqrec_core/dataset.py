@@ -1,0 +1,172 @@
+"""What models see of a catalogue: sequences and features as arrays, read from artifacts.
+
+Everything that trains or evaluates gets its data through here, without a Python loop per row.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bbqrec_core import schema
+from bbqrec_core.errors import ArtifactError
+
+PADDING = -1
+"""Fills histories on the left; never a valid item_idx."""
+
+
+@dataclass(frozen=True)
+class EvalSplit:
+    """Users to be ranked for.
+
+    Attributes:
+        users: user_idx, int32 [n].
+        histories: item_idx in time order, most recent last, padded on the left with PADDING, int64 [n, max_history].
+        targets: item_idx, int64 [n].
+        seen_offsets: int64 [n + 1]; `seen_items[seen_offsets[r]:seen_offsets[r + 1]]` is the whole history of row r.
+        seen_items: int64, whole histories one after another, for masking.
+    """
+
+    users: np.ndarray
+    histories: np.ndarray
+    targets: np.ndarray
+    seen_offsets: np.ndarray
+    seen_items: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+@dataclass(frozen=True)
+class SequenceDataset:
+    """Sequences of an ingest artifact.
+
+    Attributes:
+        n_items: Catalogue size; item_idx runs from 0 to n_items - 1.
+        train_users: user_idx of each train sequence, int32 [n_train].
+        train_offsets: int64 [n_train + 1].
+        train_items: item_idx, int64; sequence r is `train_items[train_offsets[r]:train_offsets[r + 1]]`, in time order, whole.
+        train_counts: Interactions per item in train, int64 [n_items].
+        valid, test: What to rank.
+    """
+
+    n_items: int
+    train_users: np.ndarray
+    train_offsets: np.ndarray
+    train_items: np.ndarray
+    train_counts: np.ndarray
+    valid: EvalSplit
+    test: EvalSplit
+
+    @classmethod
+    def load(cls, ingest: Path, max_history: int) -> "SequenceDataset":
+        """Read `items`, `train`, `valid` and `test` of an ingest artifact.
+
+        Args:
+            ingest: The artifact's directory.
+            max_history: Columns of the padded histories of `valid` and `test`.
+        """
+        n_items = pq.read_metadata(ingest / "items.parquet").num_rows
+        train = pq.read_table(ingest / "train.parquet", schema=schema.TRAIN_SEQUENCES)
+        offsets, items = _ragged(train[schema.HISTORY])
+        return cls(
+            n_items=n_items,
+            train_users=train[schema.USER_IDX].to_numpy(),
+            train_offsets=offsets,
+            train_items=items,
+            train_counts=np.bincount(items, minlength=n_items),
+            valid=_eval_split(ingest / "valid.parquet", max_history),
+            test=_eval_split(ingest / "test.parquet", max_history),
+        )
+
+
+@dataclass(frozen=True)
+class ItemFeatures:
+    """One modality's frozen features.
+
+    Attributes:
+        values: float32 [n_items, d]; zeros where absent.
+        present: bool [n_items].
+    """
+
+    values: np.ndarray
+    present: np.ndarray
+
+
+def load_features(embed: Path) -> dict[str, ItemFeatures]:
+    """Read every `<modality>_embedding.parquet` of an embed artifact, keyed by modality."""
+    features = {}
+    for modality in schema.MODALITIES:
+        path = embed / f"{modality}_embedding.parquet"
+        if not path.exists():
+            continue
+        table = pq.read_table(path)
+        column = table["embedding"].combine_chunks()
+        values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1).astype(np.float32)
+        features[modality] = ItemFeatures(values, table[f"has_{modality}"].to_numpy())
+    if not features:
+        raise ArtifactError(f"No embeddings in {embed}.", "Run the stage `embed` again.")
+    return features
+
+
+def load_semantic_ids(quantize: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Read `semantic_ids.parquet`.
+
+    Returns:
+        Per source (fused, text, image): codes, int64 [n_items, levels] (zeros where absent), and present, bool [n_items]. A source that no
+        item has is left out.
+    """
+    table = pq.read_table(quantize / "semantic_ids.parquet")
+    sources = {}
+    for source in (schema.FUSED, *schema.MODALITIES):
+        column = table[source].combine_chunks()
+        present = column.is_valid().to_numpy(zero_copy_only=False)
+        if not present.any():
+            continue
+        codes = np.zeros((len(table), column.type.list_size), dtype=np.int64)
+        codes[present] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
+        sources[source] = (codes, present)
+    return sources
+
+
+def pad_left(offsets: np.ndarray, items: np.ndarray, width: int) -> np.ndarray:
+    """Turn ragged sequences into a matrix of their last `width` items, padded on the left.
+
+    Args:
+        offsets: int64 [n + 1].
+        items: int64, all sequences one after another.
+        width: Columns of the result.
+
+    Returns:
+        int64 [n, width].
+    """
+    lengths = np.diff(offsets)
+    columns = np.arange(width)
+    index = offsets[1:, None] - width + columns[None, :]
+    valid = columns[None, :] >= width - lengths[:, None]
+    padded = np.full((len(lengths), width), PADDING, dtype=np.int64)
+    padded[valid] = items[index[valid]]
+    return padded
+
+
+def _eval_split(path: Path, max_history: int) -> EvalSplit:
+    table = pq.read_table(path, schema=schema.EVAL_SEQUENCES)
+    offsets, items = _ragged(table[schema.HISTORY])
+    return EvalSplit(
+        users=table[schema.USER_IDX].to_numpy(),
+        histories=pad_left(offsets, items, max_history),
+        targets=table[schema.TARGET].to_numpy().astype(np.int64),
+        seen_offsets=offsets,
+        seen_items=items,
+    )
+
+
+def _ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets (starting at 0) and flat values of a list column."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # no rows
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    offsets = array.offsets.to_numpy().astype(np.int64)
+    return offsets - offsets[0], array.flatten().to_numpy(zero_copy_only=False).astype(np.int64)

@@ -1,0 +1,26 @@
+"""Thresholds of the gates: what a profile demands of each stage's statistics.
+
+Only the numbers live here; the rules that use them, with codes and severities, are in `tasks/gates/`.
+"""
+
+from pydantic import Field
+
+from bbqrec_core.config import Section, Share
+
+
+class GatesConfig(Section):
+    """A critical rule stops the pipeline, a warning is reported. The defaults fit a small but real category."""
+
+    min_users: int = Field(100, ge=1, description="critical: users after k-core")
+    min_items: int = Field(50, ge=1, description="critical: items after k-core")
+    min_interactions: int = Field(500, ge=1, description="critical: interactions after k-core")
+    max_reject_share: Share = Field(0.01, description="critical: lines that could not be used, of lines read")
+    max_tied_target_share: Share = Field(1.0, description="warning: users whose last interaction ties in time with another")
+    min_text_share: Share = Field(0.9, description="critical: items with text")
+    min_image_share: Share = Field(0.0, description="warning: items with a readable image")
+    max_collision_share: Share = Field(0.05, description="critical: items sharing a semantic ID after repair")
+    min_used_code_share: Share = Field(0.5, description="warning: codes in use, worst level")
+    max_largest_code_share: Share = Field(0.25, description="warning: items on the most used first-level code")
+    min_users_evaluated: int = Field(50, ge=1, description="critical: users in the test split")
+    min_ndcg_of_popularity: float = Field(1.0, ge=0, description="warning: NDCG@10 relative to popularity's")
+    min_ndcg_of_best_baseline: float = Field(1.0, ge=0, description="warning: NDCG@10 relative to the best baseline's")

@@ -1,0 +1,218 @@
+"""One YAML file, one run: loads, merges and validates profiles.
+
+A profile `extends` at most one other. Mappings merge key by key, everything else replaces. Overrides given on the command line or as
+Prefect flow parameters merge in exactly the same way. The sections themselves live in the packages' own `config.py`.
+"""
+
+import difflib
+import functools
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from bbqrec_core.baselines.config import BaselinesConfig
+from bbqrec_core.config import Section, local_field
+from bbqrec_core.embedding.config import EmbeddingConfig
+from bbqrec_core.errors import ProfileError
+from bbqrec_core.evaluation.config import EvaluationConfig
+from bbqrec_core.gate_config import GatesConfig
+from bbqrec_core.ingest.config import IngestConfig, SourceConfig
+from bbqrec_core.quantization.config import QuantizationConfig
+from bbqrec_core.report.config import ReportConfig
+from bbqrec_core.sequence.config import SequenceConfig
+
+
+class ComputeConfig(Section):
+    """Where to compute. Nothing here changes what is computed, beyond the rounding of the chosen device."""
+
+    device: str = local_field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto takes a GPU when there is one")
+    threads: int = local_field(0, ge=0, description="CPU threads for torch and DuckDB; 0 = all cores")
+
+
+class TrackingConfig(Section):
+    """Names under which MLflow keeps what a run made."""
+
+    experiment: str = Field("", description="MLflow experiment; empty = bbqrec/<profile>")
+    model_name: str = Field("", description="registered model; empty = bbqrec-<profile>")
+
+
+class Profile(Section):
+    """A whole run: what to read, which encoders, how large, what to demand, where to track."""
+
+    name: str = Field(description="the profile's file name without .yaml")
+    description: str = ""
+    seed: int = Field(2026, ge=0, description="the only source of randomness")
+    source: SourceConfig
+    ingest: IngestConfig = IngestConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    quantization: QuantizationConfig = QuantizationConfig()
+    sequence: SequenceConfig = SequenceConfig()
+    baselines: BaselinesConfig = BaselinesConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    gates: GatesConfig = GatesConfig()
+    report: ReportConfig = ReportConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @property
+    def experiment(self) -> str:
+        """MLflow experiment of this profile."""
+        return self.tracking.experiment or f"bbqrec/{self.name}"
+
+    @property
+    def model_name(self) -> str:
+        """Registered model of this profile."""
+        return self.tracking.model_name or f"bbqrec-{self.name.replace('_', '-')}"
+
+
+def available_profiles() -> list[str]:
+    """Names of the profiles that ship with the project, sorted."""
+    folder = resources.files("profiles")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_profile(name: str, overrides: Mapping[str, Any] | None = None) -> Profile:
+    """Load, merge and validate a profile.
+
+    Args:
+        name: A shipped profile's name, or the path of a YAML file.
+        overrides: Fields that replace the profile's, nested as in the YAML file.
+
+    Raises:
+        ProfileError: The profile is unknown, unreadable, extends in a circle, or has a key or value that does not fit; the message
+            names the place and the nearest valid key.
+    """
+    path, values = _read_with_parents(name, ())
+    if overrides:
+        values = merge(values, overrides)
+    values = {**values, "name": Path(path).stem}
+    where = f"profile '{name}'" + (" with overrides" if overrides else "")
+    try:
+        return Profile.model_validate(values)
+    except ValidationError as error:
+        raise ProfileError(_explain(error, where), f"The valid keys and their defaults: bbqrec profiles --show {name}") from None
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two nested mappings: mappings key by key, everything else replaced by `over`."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _read_with_parents(name: str, children: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    path, text = _read_text(name)
+    if path in children:
+        raise ProfileError(f"Profiles extend one another in a circle: {' -> '.join([*children, path])}.", "Remove one `extends:`.")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ProfileError(f"Profile {path} is not valid YAML: {error}", "Compare it with one of the shipped profiles.") from None
+    if not isinstance(values, dict):
+        raise ProfileError(f"Profile {path} holds no mapping of keys to values.", "Start it with `extends: demo`, for instance.")
+    parent = values.pop("extends", None)
+    if parent is None:
+        return path, values
+    if not isinstance(parent, str):
+        raise ProfileError(f"Profile {path}: `extends` must name one profile, not {parent!r}.", "Write `extends: demo`.")
+    if parent.endswith((".yaml", ".yml")) and not Path(parent).is_absolute():
+        parent = str(Path(path).parent / parent)
+    return path, merge(_read_with_parents(parent, (*children, path))[1], values)
+
+
+def _read_text(name: str) -> tuple[str, str]:
+    if name.endswith((".yaml", ".yml")):
+        try:
+            return name, Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProfileError(f"Profile file {name} cannot be read: {error}.", "Check the path.") from None
+    if name in available_profiles():
+        entry = resources.files("profiles") / f"{name}.yaml"
+        return str(entry), entry.read_text(encoding="utf-8")
+    near = difflib.get_close_matches(name, available_profiles(), n=1, cutoff=0.5)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    raise ProfileError(
+        f"There is no profile '{name}'.", f"{hint}Shipped: {', '.join(available_profiles())}; or give the path of a .yaml file."
+    )
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = []
+    for problem in error.errors():
+        location = tuple(str(part) for part in problem["loc"])
+        key = ".".join(location)
+        if problem["type"] == "extra_forbidden":
+            near = nearest_key(location)
+            lines.append(f"{where}: there is no key '{key}'." + (f" Did you mean '{near}'?" if near else ""))
+        elif problem["type"] == "missing":
+            lines.append(f"{where}: the key '{key}' is missing.")
+        else:
+            lines.append(f"{where}: '{key}' is {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}.")
+    return "\n".join(lines)
+
+
+def nearest_key(location: tuple[str, ...]) -> str | None:
+    """The valid dotted key nearest to a misspelt one: among its siblings first, then anywhere in the profile."""
+    keys = list(profile_keys())
+    parent = ".".join(location[:-1])
+    siblings = {key.rsplit(".", 1)[-1]: key for key in keys if key.rpartition(".")[0] == parent}
+    near = difflib.get_close_matches(location[-1], siblings, n=1, cutoff=0.6)
+    if near:
+        return siblings[near[0]]
+    leaves = {key.rsplit(".", 1)[-1]: key for key in keys}
+    near = difflib.get_close_matches(location[-1], leaves, n=1, cutoff=0.7)
+    return leaves[near[0]] if near else None
+
+
+@functools.cache
+def profile_keys() -> tuple[str, ...]:
+    """Every valid dotted key of a profile."""
+    return tuple(_keys(Profile, ""))
+
+
+def _keys(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, info in model.model_fields.items():
+        yield prefix + name
+        for section in _sections(info.annotation):
+            yield from _keys(section, f"{prefix}{name}.")
+
+
+def _sections(annotation: Any) -> list[type[Section]]:
+    """The Section classes in an annotation such as `TextConfig` or `TextConfig | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+        return [section for part in typing.get_args(annotation) for section in _sections(part)]
+    return []
+
+
+@functools.cache
+def overrides_model() -> type[BaseModel]:
+    """The profile with every field optional and unknown ones forbidden, for Prefect's form and validation.
+
+    A field that is not given stays unset, so that `model_dump(exclude_unset=True)` merges exactly as `extends` does.
+    """
+    return _optional(Profile, "Overrides", skip={"name"})
+
+
+def _optional(model: type[BaseModel], name: str, skip: frozenset[str] | set[str] = frozenset()) -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    for field, info in model.model_fields.items():
+        if field in skip:
+            continue
+        sections = _sections(info.annotation)
+        annotation: Any = info.annotation
+        if len(sections) == 1:
+            annotation = _optional(sections[0], f"{sections[0].__name__}Overrides")
+        elif info.metadata:
+            annotation = typing.Annotated[(annotation, *info.metadata)]
+        fields[field] = (annotation | None, Field(default=None, description=info.description))
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)

@@ -1,0 +1,134 @@
+"""Column names and Arrow schemas of every table the pipeline writes: the single truth.
+
+Tables are in one of three conditions: `raw_*` as read, cleaned of nothing but what must not be carried (names, review texts);
+unprefixed after deduplication and k-core; derived (embeddings, semantic IDs, metrics) one row per item, user or measurement.
+Items and users have two names: `item_id` / `user_id`, the shop's own strings, and `item_idx` / `user_idx`, consecutive numbers from a seeded
+permutation, so that no numbering can leak what came first.
+"""
+
+import pyarrow as pa
+
+USER_ID = "user_id"
+ITEM_ID = "item_id"
+USER_IDX = "user_idx"
+ITEM_IDX = "item_idx"
+TIMESTAMP = "timestamp"
+RATING = "rating"
+HISTORY = "history"
+TARGET = "target"
+
+TEXT = "text"
+IMAGE = "image"
+MODALITIES = (TEXT, IMAGE)
+FUSED = "fused"
+
+RAW_INTERACTIONS = pa.schema(
+    [
+        (USER_ID, pa.string()),
+        (ITEM_ID, pa.string()),
+        (RATING, pa.float32()),
+        (TIMESTAMP, pa.int64()),  # seconds since 1970, UTC
+        ("file", pa.string()),
+        ("line", pa.int64()),  # 1-based
+    ]
+)
+RAW_ITEMS = pa.schema(
+    [
+        (ITEM_ID, pa.string()),
+        ("title", pa.string()),
+        ("brand", pa.string()),
+        ("categories", pa.list_(pa.string())),
+        ("description", pa.string()),
+        ("price", pa.float64()),
+        ("image_urls", pa.list_(pa.string())),
+        ("file", pa.string()),
+        ("line", pa.int64()),
+    ]
+)
+REJECTS = pa.schema(
+    [
+        ("file", pa.string()),
+        ("line", pa.int64()),  # 1-based; null where the reject is no line (an image)
+        ("byte", pa.int64()),  # offset of the line in the decompressed file
+        ("reason", pa.string()),
+        ("sha256", pa.string()),  # of the line's bytes
+        ("text", pa.string()),  # only if the profile asks for it
+    ]
+)
+INTERACTIONS = pa.schema(
+    [
+        (USER_IDX, pa.int32()),
+        (ITEM_IDX, pa.int32()),
+        (USER_ID, pa.string()),
+        (ITEM_ID, pa.string()),
+        (RATING, pa.float32()),
+        (TIMESTAMP, pa.int64()),
+        ("position", pa.int32()),  # 0-based place in the user's sequence
+    ]
+)
+ITEMS = pa.schema(
+    [
+        (ITEM_IDX, pa.int32()),  # row number: the table is sorted by it and has no gaps
+        (ITEM_ID, pa.string()),
+        ("title", pa.string()),
+        ("brand", pa.string()),
+        ("categories", pa.list_(pa.string())),
+        ("description", pa.string()),
+        ("price", pa.float64()),
+        ("image_file", pa.string()),  # relative to the source's image folder; null without a readable image
+        ("image_sha256", pa.string()),
+        ("train_count", pa.int32()),  # interactions in the train part
+    ]
+)
+TRAIN_SEQUENCES = pa.schema([(USER_IDX, pa.int32()), (HISTORY, pa.list_(pa.int32()))])
+"""A user's train items (item_idx) in time order, whole: training truncates it, statistics of behaviour use all of it."""
+EVAL_SEQUENCES = pa.schema([(USER_IDX, pa.int32()), (HISTORY, pa.list_(pa.int32())), (TARGET, pa.int32())])
+"""All that came before the target, in time order, and the target. `valid.parquet` and `test.parquet`."""
+
+
+def embedding_schema(modality: str, dimensions: int) -> pa.Schema:
+    """Schema of `<modality>_embedding.parquet`: one row per item in item_idx order; the vector is zeros where the mask is false."""
+    return pa.schema([(ITEM_IDX, pa.int32()), ("embedding", pa.list_(pa.float16(), dimensions)), (f"has_{modality}", pa.bool_())])
+
+
+def semantic_id_schema(levels: int) -> pa.Schema:
+    """Schema of `semantic_ids.parquet`: one row per item in item_idx order; a modality's codes are null where the item lacks it."""
+    codes = pa.list_(pa.int16(), levels)
+    return pa.schema([(ITEM_IDX, pa.int32()), (FUSED, codes), (TEXT, codes), (IMAGE, codes)])
+
+
+CURVE = pa.schema([("step", pa.int32()), ("name", pa.string()), ("value", pa.float64())])
+"""Training curves, long: `step` is the epoch, `name` such as `train/loss` or `valid/ndcg_at_10`. No clock times: they would differ between runs."""
+HEALTH = pa.schema([("source", pa.string()), ("level", pa.int32()), ("name", pa.string()), ("value", pa.float64())])
+"""Codebook health, long: `source` is fused, text or image; level 0 means the whole ID, levels count from 1."""
+USAGE = pa.schema([("source", pa.string()), ("level", pa.int32()), ("code", pa.int32()), ("items", pa.int32())])
+METRICS = pa.schema(
+    [
+        ("model", pa.string()),
+        ("split", pa.string()),  # valid or test
+        ("masked", pa.bool_()),  # seen items masked?
+        ("metric", pa.string()),  # recall_at_10, ndcg_at_10, mrr, coverage_at_10, ...
+        ("value", pa.float64()),
+        ("low", pa.float64()),  # bootstrap interval over users, 95 %; null where it makes no sense
+        ("high", pa.float64()),
+    ]
+)
+RANKS = pa.schema(
+    [
+        ("model", pa.string()),
+        ("masked", pa.bool_()),
+        (USER_IDX, pa.int32()),
+        ("above", pa.int32()),  # items scored strictly above the target
+        ("tied", pa.int32()),  # other items with exactly the target's score
+    ]
+)
+"""Test ranks per user: what significance tests and other cut-offs are computed from."""
+EXAMPLES = pa.schema(
+    [
+        (USER_IDX, pa.int32()),
+        (HISTORY, pa.list_(pa.int32())),
+        (TARGET, pa.int32()),
+        ("model", pa.string()),
+        ("recommended", pa.list_(pa.int32())),  # best first, seen items masked
+    ]
+)

@@ -1,0 +1,84 @@
+"""Profiles: merging, validation, nearest keys, overrides."""
+
+import pytest
+from pydantic import ValidationError
+
+from bbqrec_core.errors import ProfileError
+from bbqrec_core.profile import available_profiles, load_profile, merge, overrides_model
+
+
+@pytest.mark.parametrize("name", available_profiles())
+def test_shipped_profiles_are_valid(name):
+    assert load_profile(name).name == name
+
+
+def test_misspelt_key_is_named_with_the_nearest_valid_one():
+    with pytest.raises(ProfileError, match=r"no key 'ingest\.k_usr'\. Did you mean 'ingest\.k_user'"):
+        load_profile("demo", {"ingest": {"k_usr": 3}})
+
+
+def test_misplaced_key_is_found_elsewhere():
+    with pytest.raises(ProfileError, match=r"Did you mean 'ingest\.k_user'"):
+        load_profile("demo", {"k_user": 3})
+
+
+def test_out_of_range_value_is_named():
+    with pytest.raises(ProfileError, match=r"'ingest\.k_user' is 0: Input should be greater than or equal to 1"):
+        load_profile("demo", {"ingest": {"k_user": 0}})
+
+
+def test_all_mistakes_are_reported_at_once():
+    with pytest.raises(ProfileError) as caught:
+        load_profile("demo", {"seed": -1, "ingest": {"k_user": "many"}})
+    assert "'seed'" in str(caught.value) and "'ingest.k_user'" in str(caught.value)
+
+
+def test_unknown_profile_names_the_nearest():
+    with pytest.raises(ProfileError, match="Did you mean 'gift_cards'"):
+        load_profile("giftcards")
+
+
+def test_extends_merges_key_by_key(tmp_path):
+    (tmp_path / "base.yaml").write_text("source: {kind: synthetic, shop: {users: 50}}\ningest: {k_user: 2, k_item: 3}\n")
+    (tmp_path / "child.yaml").write_text("extends: base.yaml\ningest: {k_item: 4}\n")
+    profile = load_profile(str(tmp_path / "child.yaml"))
+    assert (profile.name, profile.ingest.k_user, profile.ingest.k_item, profile.source.shop.users) == ("child", 2, 4, 50)
+
+
+def test_circle_of_extends_is_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
+    with pytest.raises(ProfileError, match="circle"):
+        load_profile(str(tmp_path / "a.yaml"))
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "a: [1", "42"])
+def test_nonsense_instead_of_a_profile_is_refused(tmp_path, text):
+    path = tmp_path / "nonsense.yaml"
+    path.write_text(text)
+    with pytest.raises(ProfileError, match=r"nonsense\.yaml"):
+        load_profile(str(path))
+
+
+def test_merge_replaces_everything_but_mappings():
+    assert merge({"a": {"x": 1, "y": 2}, "b": [1, 2]}, {"a": {"y": 3}, "b": [4]}) == {"a": {"x": 1, "y": 3}, "b": [4]}
+
+
+def test_overrides_keep_what_they_do_not_name():
+    given = overrides_model()(ingest={"k_user": 7}).model_dump(exclude_unset=True)
+    assert given == {"ingest": {"k_user": 7}}
+    before, after = load_profile("demo"), load_profile("demo", given)
+    assert after.ingest.k_user == 7
+    assert after.model_copy(update={"ingest": before.ingest}) == before
+
+
+@pytest.mark.parametrize("wrong", [{"ingest": {"k_usr": 1}}, {"ingest": {"k_user": 0}}, {"nothing": 1}, {"name": "x"}])
+def test_wrong_overrides_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        overrides_model()(**wrong)
+
+
+def test_local_fields_stay_out_of_fingerprints():
+    here, there = load_profile("demo"), load_profile("demo", {"ingest": {"memory_limit": "1GB"}, "compute": {"threads": 1}})
+    assert here.fingerprint_fields() == there.fingerprint_fields()
+    assert here.fingerprint_fields() != load_profile("demo", {"ingest": {"k_user": 6}}).fingerprint_fields()
