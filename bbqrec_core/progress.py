@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -26,7 +26,7 @@ def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "
     if sys.stderr.isatty():
         yield from tqdm(items, desc=f"   {what}", total=total, unit=unit, leave=False, dynamic_ncols=True)
         return
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     last = time.monotonic()
     for done, item in enumerate(items, start=1):

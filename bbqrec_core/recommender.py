@@ -25,8 +25,8 @@ class Recommender(Protocol):
         """Score the catalogue.
 
         Args:
-            histories: item_idx in time order, most recent last, padded on the left with -1, int64 [batch, any width]. A row may be all padding
-                (an unknown user): then popularity, or what the model takes for it, decides.
+            histories: item_idx in time order, most recent last, padded on the left with -1, int64 [batch, any width]. A row may
+                be all padding (an unknown user): then popularity, or what the model takes for it, decides.
 
         Returns:
             float32 [batch, n_items], higher is better, finite; comparable within a row only. Seen items are not masked here.

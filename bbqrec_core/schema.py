@@ -2,8 +2,8 @@
 
 Tables are in one of three conditions: `raw_*` as read, cleaned of nothing but what must not be carried (names, review texts);
 unprefixed after deduplication and k-core; derived (embeddings, semantic IDs, metrics) one row per item, user or measurement.
-Items and users have two names: `item_id` / `user_id`, the shop's own strings, and `item_idx` / `user_idx`, consecutive numbers from a seeded
-permutation, so that no numbering can leak what came first.
+Items and users have two names: `item_id` / `user_id`, the shop's own strings, and `item_idx` / `user_idx`, consecutive numbers from a
+seeded permutation, so that no numbering can leak what came first.
 """
 
 import pyarrow as pa
@@ -98,7 +98,9 @@ def semantic_id_schema(levels: int) -> pa.Schema:
 
 
 CURVE = pa.schema([("step", pa.int32()), ("name", pa.string()), ("value", pa.float64())])
-"""Training curves, long: `step` is the epoch, `name` such as `train/loss` or `valid/ndcg_at_10`. No clock times: they would differ between runs."""
+"""Training curves, long: `step` is the epoch, `name` such as `train/loss` or `valid/ndcg_at_10`.
+
+No clock times: they would differ between runs of the same fingerprint."""
 HEALTH = pa.schema([("source", pa.string()), ("level", pa.int32()), ("name", pa.string()), ("value", pa.float64())])
 """Codebook health, long: `source` is fused, text or image; level 0 means the whole ID, levels count from 1."""
 USAGE = pa.schema([("source", pa.string()), ("level", pa.int32()), ("code", pa.int32()), ("items", pa.int32())])
