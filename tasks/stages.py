@@ -1,0 +1,123 @@
+"""The pipeline in one table: every stage, what it stands on, and which sections of the profile it reads.
+
+A stage's `version` is part of its fingerprint: raise it when a change in its sources changes its output. A test compares the sources
+with what was recorded for that version, so that nobody forgets (`make stages` records anew).
+"""
+
+from dataclasses import dataclass
+
+from bbqrec_core.profile import Profile
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's declaration.
+
+    Attributes:
+        name: Also the name of its flow, its artifacts' folder and its MLflow child run.
+        version: Raised whenever its output changes for the same input.
+        entry: "module:function" of its `run(context)`, imported only in the process that runs it.
+        inputs: Stages whose artifacts it reads, in the pipeline's order.
+        sections: Profile fields it reads, dotted. Changing any other field leaves its artifact valid.
+        sources: Modules and packages (folders or files from the project's root) that `version` stands for.
+        headline: What the summary says of it: a format string over its statistics.
+    """
+
+    name: str
+    version: int
+    entry: str
+    inputs: tuple[str, ...]
+    sections: tuple[str, ...]
+    sources: tuple[str, ...]
+    headline: str
+
+
+STAGES = (
+    Stage(
+        "shop",
+        version=1,
+        entry="bbqrec_core.ingest.shop.stage:run",
+        inputs=(),
+        sections=("source.shop", "seed"),
+        sources=("bbqrec_core/ingest/shop",),
+        headline="{reviews:,} reviews by {users:,} users of {items:,} items",
+    ),
+    Stage(
+        "ingest",
+        version=1,
+        entry="bbqrec_core.ingest.stage:run",
+        inputs=("shop",),
+        sections=("source.kind", "source.reviews", "source.metadata", "source.images", "ingest", "seed"),
+        sources=("bbqrec_core/ingest", "sql", "bbqrec_core/schema.py"),
+        headline="{interactions:,} interactions, {users:,} users, {items:,} items of {lines_read:,} lines",
+    ),
+    Stage(
+        "embed",
+        version=1,
+        entry="bbqrec_core.embedding.stage:run",
+        inputs=("shop", "ingest"),
+        sections=("embedding", "source.kind", "source.images"),
+        sources=("bbqrec_core/embedding",),
+        headline="{items:,} items, {text_share:.0%} with text, {image_share:.0%} with a picture",
+    ),
+    Stage(
+        "quantize",
+        version=1,
+        entry="bbqrec_core.quantization.stage:run",
+        inputs=("ingest", "embed"),
+        sections=("quantization", "seed"),
+        sources=("bbqrec_core/quantization", "bbqrec_core/dataset.py"),
+        headline="{distinct_ids:,} semantic IDs for {items:,} items",
+    ),
+    Stage(
+        "train",
+        version=1,
+        entry="bbqrec_core.sequence.stage:run",
+        inputs=("ingest", "quantize"),
+        sections=("sequence", "seed"),
+        sources=("bbqrec_core/sequence", "bbqrec_core/dataset.py"),
+        headline="{epochs_run} epochs, validation NDCG@10 {valid_ndcg_at_10:.4f}",
+    ),
+    Stage(
+        "baselines",
+        version=1,
+        entry="bbqrec_core.baselines.stage:run",
+        inputs=("ingest",),
+        sections=("baselines", "seed"),
+        sources=("bbqrec_core/baselines", "bbqrec_core/dataset.py"),
+        headline="{models}",
+    ),
+    Stage(
+        "evaluate",
+        version=1,
+        entry="bbqrec_core.evaluation.stage:run",
+        inputs=("ingest", "train", "baselines"),
+        sections=("evaluation", "seed"),
+        sources=("bbqrec_core/evaluation", "bbqrec_core/dataset.py", "bbqrec_core/recommender.py"),
+        headline="{users_evaluated:,} users, test NDCG@10 {ndcg_at_10:.4f}",
+    ),
+    Stage(
+        "register",
+        version=1,
+        entry="tasks.register:run",
+        inputs=("ingest", "embed", "quantize", "train", "evaluate"),
+        sections=("tracking", "name"),
+        sources=("tasks/register.py", "serving"),
+        headline="{model_name} version {version} is {alias}",
+    ),
+    Stage(
+        "report",
+        version=1,
+        entry="bbqrec_core.report.stage:run",
+        inputs=("shop", "ingest", "embed", "quantize", "train", "baselines", "evaluate"),
+        sections=("report", "name", "description", "source.note"),
+        sources=("bbqrec_core/report",),
+        headline="{bytes:,} bytes",
+    ),
+)
+BY_NAME = {stage.name: stage for stage in STAGES}
+
+
+def pipeline(profile: Profile) -> list[Stage]:
+    """The stages of a profile in order: without `shop` where data is real."""
+    return [stage for stage in STAGES if stage.name != "shop" or profile.source.kind == "synthetic"]
