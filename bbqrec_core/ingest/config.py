@@ -34,4 +34,5 @@ class IngestConfig(Section):
     k_item: int = Field(5, ge=1, description="k-core: least interactions of an item")
     max_reject_share: Share = Field(0.05, description="stop when more of the lines read are unusable")
     keep_reject_text: bool = False
+    max_image_pixels: int = Field(40_000_000, ge=1, description="larger pictures count as unreadable")
     memory_limit: str = local_field("4GB", pattern=r"^\d+(\.\d+)?(MB|GB)$", description="DuckDB's; it spills to disk beyond")

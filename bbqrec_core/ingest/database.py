@@ -1,0 +1,157 @@
+"""DuckDB for one run of the stage: opening it, running the queries of sql/, writing tables as Parquet.
+
+Which tables there are, and from what they are made, is said in sql/.
+"""
+
+import functools
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from duckdb.func import SPECIAL
+
+from bbqrec_core.ingest.text import clean_list, clean_text
+
+log = logging.getLogger(__name__)
+
+ROWS_PER_GROUP = 1 << 17
+Parameters = dict[str, str | int | float]
+
+
+class Database:
+    """A connection that knows the queries of sql/ by name."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def make(self, table: str, query: str | None = None, **parameters: Any) -> None:
+        """Create or replace a table by the query in sql/<query>.sql, named like the table if not given."""
+        self._connection.execute(f"CREATE OR REPLACE TABLE {table} AS\n{sql(query or table)}", parameters)
+
+    def append(self, table: str, query: str | None = None, **parameters: Any) -> None:
+        """Like `make`, but adds to the table if it is there."""
+        text = sql(query or table)
+        self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} AS\n{text} LIMIT 0", parameters)
+        self._connection.execute(f"INSERT INTO {table}\n{text}", parameters)
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        """Add Arrow rows to a table, which they define if it is not there."""
+        with self.view("arrow_rows", rows):
+            self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} AS FROM arrow_rows LIMIT 0")
+            self._connection.execute(f"INSERT INTO {table} FROM arrow_rows")
+
+    @contextmanager
+    def view(self, name: str, rows: pa.Table) -> Iterator[None]:
+        """Let queries read an Arrow table by a name."""
+        self._connection.register(name, rows)
+        try:
+            yield
+        finally:
+            self._connection.unregister(name)
+
+    def rename(self, table: str, new: str) -> None:
+        """Rename a table, replacing the one that has the new name."""
+        self._connection.execute(f"DROP TABLE IF EXISTS {new}")
+        self._connection.execute(f"ALTER TABLE {table} RENAME TO {new}")
+
+    def drop(self, table: str) -> None:
+        """Drop a table that is no longer needed."""
+        self._connection.execute(f"DROP TABLE IF EXISTS {table}")
+
+    def rows(self, text: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """All rows of a small query given as text."""
+        return self._connection.execute(text, parameters).fetchall()
+
+    def row(self, query: str, **parameters: Any) -> dict[str, Any]:
+        """The one row of sql/<query>.sql, by column."""
+        result = self._connection.execute(sql(query), parameters)
+        columns = [column[0] for column in result.description or ()]
+        rows = result.fetchall()
+        assert len(rows) == 1, query
+        return dict(zip(columns, rows[0], strict=True))
+
+    def write(self, table: str, schema: pa.Schema, order: str, path: Path) -> int:
+        """Write a table as Parquet; the same rows always give the same bytes.
+
+        Args:
+            table: Has at least the schema's columns.
+            schema: Columns to write, and their types.
+            order: What follows ORDER BY; it must leave nothing undecided.
+            path: File to write.
+
+        Returns:
+            The number of rows.
+        """
+        columns = ", ".join(f'"{name}"' for name in schema.names)
+        reader = self._connection.sql(f"SELECT {columns} FROM {table} ORDER BY {order}").to_arrow_reader(ROWS_PER_GROUP)
+        written = 0
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            for group in _regroup(reader, schema):
+                writer.write_table(group, row_group_size=ROWS_PER_GROUP)
+                written += len(group)
+        return written
+
+
+def _regroup(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Cut batches anew, so that row groups do not depend on how DuckDB happened to cut them."""
+    held: list[pa.Table] = []
+    rows = 0
+    for batch in reader:
+        held.append(pa.Table.from_batches([batch]).cast(schema))
+        rows += len(batch)
+        while rows >= ROWS_PER_GROUP:
+            table = pa.concat_tables(held)
+            yield table.slice(0, ROWS_PER_GROUP).combine_chunks()
+            held = [table.slice(ROWS_PER_GROUP)]
+            rows -= ROWS_PER_GROUP
+    if rows:
+        yield pa.concat_tables(held).combine_chunks()
+
+
+@contextmanager
+def open_database(folder: Path, memory_limit: str, threads: int) -> Iterator[Database]:
+    """Open an empty database in a folder, into which it also spills; its files are removed in the end.
+
+    Args:
+        folder: May hold files of an earlier run that was killed; they are removed.
+        memory_limit: As DuckDB writes it, such as 4GB.
+        threads: 0 = all cores.
+    """
+    file = folder / "ingest.duckdb"
+    _remove(file)
+    config: dict[str, Any] = {"memory_limit": memory_limit, "temp_directory": str(folder / "spill"), "autoinstall_known_extensions": False}
+    if threads:
+        config["threads"] = threads
+    connection = duckdb.connect(str(file), config=config)
+    try:
+        connection.execute("SET enable_progress_bar = false")
+        connection.execute(sql("macros"))
+        # The cleaners answer None for text of which nothing is left, which DuckDB allows only with handling of nulls "special".
+        connection.create_function("clean_text", clean_text, ["VARCHAR"], "VARCHAR", null_handling=SPECIAL)
+        connection.create_function("clean_list", clean_list, ["VARCHAR[]"], "VARCHAR[]", null_handling=SPECIAL)
+        try:
+            yield Database(connection)
+        finally:
+            # Otherwise the interpreter's end complains of leaks.
+            connection.remove_function("clean_text")
+            connection.remove_function("clean_list")
+    finally:
+        connection.close()
+        _remove(file)
+
+
+def _remove(file: Path) -> None:
+    for path in (file, file.with_name(file.name + ".wal")):
+        path.unlink(missing_ok=True)
+
+
+@functools.cache
+def sql(name: str) -> str:
+    """Text of sql/<name>.sql."""
+    return (resources.files("sql") / f"{name}.sql").read_text(encoding="utf-8")

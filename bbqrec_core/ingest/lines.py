@@ -1,0 +1,209 @@
+"""Cuts a file into physical lines, counts them, and screens out those whose bytes no parser should see.
+
+A line is what ends with a line feed, and nothing else: carriage returns, form feeds and Unicode's line separators stay inside lines.
+What a line means does not belong here. Memory is bounded by the size of a block, whatever the file holds.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from bbqrec_core.errors import SourceError
+from bbqrec_core.ingest.decompress import DamagedFileError, read_chunks
+
+BLOCK_BYTES = 1 << 25
+MAX_LINE_BYTES = 1 << 24
+BOM = b"\xef\xbb\xbf"
+TOO_LONG = "longer than 16 MiB"
+
+
+@dataclass(frozen=True)
+class LineBlock:
+    """Whole lines that follow one another in a file.
+
+    Attributes:
+        data: Their bytes, line feeds included; the file's last line may lack one.
+        ends: Offset in `data` just past each line, int64 [n].
+        first_line: Number of the first of them, from 1.
+        first_byte: Its offset in the decompressed file.
+    """
+
+    data: bytes
+    ends: np.ndarray
+    first_line: int
+    first_byte: int
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """Offset in `data` of each line, int64 [n]."""
+        return np.concatenate([np.zeros(1, dtype=np.int64), self.ends[:-1]])
+
+    def line(self, index: int) -> bytes:
+        """A line's bytes without its end."""
+        return self.data[self.starts[index] : self.ends[index]].removesuffix(b"\n").removesuffix(b"\r")
+
+    def strings(self) -> pa.StringArray:
+        """All lines, ends included, as an Arrow array on the same memory. Not yet known to be UTF-8."""
+        offsets = np.concatenate([np.zeros(1, dtype=np.int32), self.ends.astype(np.int32)])
+        return pa.StringArray.from_buffers(len(self), pa.py_buffer(offsets), pa.py_buffer(self.data))
+
+
+@dataclass(frozen=True)
+class LongLine:
+    """A line too long to be kept in memory.
+
+    Attributes:
+        number: Its number, from 1.
+        byte: Its offset in the decompressed file.
+        sha256: Hash of its bytes without its end, hexadecimal.
+    """
+
+    number: int
+    byte: int
+    sha256: str
+
+
+def read_lines(path: Path, block_bytes: int = BLOCK_BYTES, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[LineBlock | LongLine]:
+    """Yield a file's lines in blocks, in order; a byte order mark at its start is left out.
+
+    Args:
+        path: A gzip or a plain file.
+        block_bytes: Least size of a block, but for the last.
+        max_line_bytes: Longer lines are given as `LongLine` or left for `screen` to find; never more is kept in memory.
+
+    Raises:
+        SourceError: The file is empty, cut, altered or unreadable. What was given out before must then be thrown away.
+    """
+    cutter = _Cutter(max_line_bytes)
+    try:
+        for chunk in read_chunks(path):
+            yield from cutter.add(chunk, block_bytes)
+        yield from cutter.finish()
+    except DamagedFileError as error:
+        raise SourceError(
+            f"{path} {error.problem}. The last whole line before that is number {cutter.whole_lines():,}; nothing of the file was used.",
+            "Get the file again, and compare its size or checksum with the published one.",
+        ) from None
+
+
+def screen(block: LineBlock, max_line_bytes: int = MAX_LINE_BYTES) -> dict[int, str]:
+    """Find lines that no parser should see, and say why: by index in the block."""
+    found: dict[int, str] = {}
+    lengths = block.ends - block.starts
+    for index in np.flatnonzero(lengths > max_line_bytes + 2).tolist():
+        found[index] = TOO_LONG
+    for index in np.flatnonzero(lengths <= 16).tolist():
+        if not block.line(index).strip():
+            found.setdefault(index, "empty line")
+    if b"\0" in block.data:
+        positions = np.flatnonzero(np.frombuffer(block.data, dtype=np.uint8) == 0)
+        for index in np.unique(np.searchsorted(block.ends, positions, side="right")).tolist():
+            found.setdefault(index, "NUL byte")
+    try:
+        block.strings().validate(full=True)
+    except pa.ArrowInvalid:
+        for index in range(len(block)):
+            try:
+                block.line(index).decode("utf-8")
+            except UnicodeDecodeError:
+                found.setdefault(index, "not UTF-8")
+    return found
+
+
+class _Cutter:
+    """Turns chunks into blocks of whole lines; holds what is left over between chunks."""
+
+    def __init__(self, max_line_bytes: int) -> None:
+        self._max_line_bytes = max_line_bytes
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._next_line = 1
+        self._next_byte = 0
+        self._started = False
+        self._long: tuple[int, int, hashlib._Hash] | None = None
+
+    def add(self, chunk: bytes, block_bytes: int) -> Iterator[LineBlock | LongLine]:
+        if not self._started:
+            chunk = b"".join(self._held) + chunk
+            self._held, self._held_bytes = [], 0
+            if len(chunk) < len(BOM):
+                self._hold(chunk)
+                return
+            self._start_at(chunk)
+            chunk = chunk.removeprefix(BOM)
+        if self._long:
+            end = chunk.find(b"\n")
+            if end < 0:
+                self._long[2].update(chunk)
+                self._next_byte += len(chunk)
+                return
+            yield self._end_long_line(chunk[:end], end + 1)
+            chunk = chunk[end + 1 :]
+        self._hold(chunk)
+        if self._held_bytes >= min(block_bytes, self._max_line_bytes):
+            yield from self._release(block_bytes)
+
+    def finish(self) -> Iterator[LineBlock | LongLine]:
+        if self._long:
+            yield self._end_long_line(b"", 0)
+        data = b"".join(self._held)
+        if not self._started:
+            self._start_at(data)
+            data = data.removeprefix(BOM)
+        if data:
+            yield self._block(data)
+
+    def whole_lines(self) -> int:
+        """Lines known to be whole so far, given out or not."""
+        return self._next_line - 1 + sum(part.count(b"\n") for part in self._held)
+
+    def _start_at(self, beginning: bytes) -> None:
+        self._started = True
+        self._next_byte = len(BOM) if beginning.startswith(BOM) else 0
+
+    def _hold(self, data: bytes) -> None:
+        if data:
+            self._held.append(data)
+            self._held_bytes += len(data)
+
+    def _release(self, block_bytes: int) -> Iterator[LineBlock | LongLine]:
+        data = b"".join(self._held)
+        cut = data.rfind(b"\n") + 1
+        rest = data[cut:]
+        if len(data) < block_bytes and len(rest) <= self._max_line_bytes:
+            self._held = [data]
+            return
+        self._held, self._held_bytes = [], 0
+        if cut:
+            yield self._block(data[:cut])
+        if len(rest) > self._max_line_bytes:
+            self._long = (self._next_line, self._next_byte, hashlib.sha256(rest))
+            self._next_byte += len(rest)
+        else:
+            self._hold(rest)
+
+    def _block(self, data: bytes) -> LineBlock:
+        ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")).astype(np.int64) + 1
+        if not len(ends) or ends[-1] != len(data):
+            ends = np.append(ends, np.int64(len(data)))
+        block = LineBlock(data, ends, self._next_line, self._next_byte)
+        self._next_line += len(ends)
+        self._next_byte += len(data)
+        return block
+
+    def _end_long_line(self, rest: bytes, consumed: int) -> LongLine:
+        assert self._long is not None
+        number, byte, digest = self._long
+        digest.update(rest)
+        self._long = None
+        self._next_line += 1
+        self._next_byte += consumed
+        return LongLine(number, byte, digest.hexdigest())

@@ -1,0 +1,6 @@
+-- item_index: consecutive numbers for items, in an order that only the seed decides.
+-- From: kcore.
+SELECT
+    item_id,
+    CAST(row_number() OVER (ORDER BY seeded_hash($seed, 'item', item_id, ''), item_id) - 1 AS INTEGER) AS item_idx
+FROM (SELECT DISTINCT item_id FROM kcore)
