@@ -1,0 +1,1 @@
+"""The `bbqrec` command. One file per subcommand: it parses, calls and prints, and decides nothing."""

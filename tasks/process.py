@@ -6,6 +6,7 @@ other end only the parent has: when the parent dies, however it dies, the pipe c
 The parent runs `run_stage_in_process`; the child is this module's `main`.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -98,10 +99,8 @@ def _forward_log(child: subprocess.Popen[str]) -> None:
 
 
 def _kill_group(child: subprocess.Popen[str]) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     child.wait()
 
 
@@ -111,7 +110,9 @@ def _decode_answer(path: Path, code: int, entry: str) -> Statistics:
     except (OSError, ValueError):
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         hint = "It may have run out of memory: see the log, and `bbqrec doctor`." if code == -signal.SIGKILL else "See the log above."
-        raise StageError(f"The process of `{entry}` ended with {how} before it was done.", f"{hint} Run again: what is done stays done.") from None
+        raise StageError(
+            f"The process of `{entry}` ended with {how} before it was done.", f"{hint} Run again: what is done stays done."
+        ) from None
     if "statistics" in answer:
         return answer["statistics"]
     if "traceback" in answer:
@@ -149,7 +150,11 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         if error.errno not in (28, 122):  # disk or quota full
             return {"problem": repr(error), "traceback": traceback.format_exc()}
-        return {"kind": "StageError", "problem": f"The disk is full: {error}.", "way_out": "Free some space (`bbqrec gc` helps), then run again."}
+        return {
+            "kind": "StageError",
+            "problem": f"The disk is full: {error}.",
+            "way_out": "Free some space (`bbqrec gc` helps), then run again.",
+        }
     except BaseException as error:
         return {"problem": repr(error), "traceback": traceback.format_exc()}
 

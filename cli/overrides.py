@@ -1,0 +1,43 @@
+"""`--set section.field=value` to overrides of a profile, refused here if they do not fit."""
+
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from bbqrec_core.errors import ProfileError
+from bbqrec_core.profile import merge, nearest_key
+
+
+def parse_overrides(assignments: list[str]) -> BaseModel | None:
+    """Parse assignments; values are read as YAML, so numbers, lists and null work.
+
+    Raises:
+        ProfileError: An assignment is no assignment, or names no field.
+    """
+    from flows.parameters import Overrides
+
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise ProfileError(f"'{assignment}' is no assignment.", "Write --set section.field=value, such as --set sequence.epochs=5.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ProfileError(f"The value of '{assignment}' cannot be read: {error}.", "Write it as in a YAML file.") from None
+        for part in reversed(key.strip().split(".")):
+            value = {part: value}
+        values = merge(values, value)
+    if not values:
+        return None
+    try:
+        return Overrides(**values)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            location = tuple(str(part) for part in problem["loc"])
+            near = nearest_key(location) if problem["type"] == "extra_forbidden" else None
+            said = "there is no such field" if problem["type"] == "extra_forbidden" else problem["msg"]
+            lines.append(f"--set {'.'.join(location)}: {said}." + (f" Did you mean '{near}'?" if near else ""))
+        raise ProfileError("\n".join(lines), "The fields and their values: bbqrec profiles --show demo") from None

@@ -1,0 +1,36 @@
+"""`bbqrec status`: what of a profile's pipeline stands, and what a run would do."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cli.console import out
+
+
+def status(
+    profile: Annotated[str, typer.Argument(help="a shipped profile's name, or the path of a YAML file")] = "demo",
+    set_: Annotated[list[str], typer.Option("--set", "-s", help="override a field, as in `bbqrec run`")] = [],  # noqa: B006
+) -> None:
+    """Show, stage by stage, what a run of PROFILE would find done and what it would do."""
+    from bbqrec_core.home import home_folder
+    from bbqrec_core.store import ArtifactStore
+    from cli.overrides import parse_overrides
+    from flows.parameters import resolve
+    from tasks.gates.gate import gate_ref
+    from tasks.plan import make_plan
+
+    loaded = resolve(profile, parse_overrides(set_))
+    store = ArtifactStore(home_folder())
+    table = Table(box=None, pad_edge=False)
+    for heading in ("stage", "artifact", "state", "gate", "made"):
+        table.add_column(heading)
+    for name, planned in make_plan(loaded, store).items():
+        artifact = store.lookup(planned.ref)
+        if artifact is None:
+            table.add_row(name, planned.ref.fingerprint, "to do", "", "")
+            continue
+        judged = store.lookup(gate_ref(planned.ref, loaded.gates))
+        told = planned.stage.headline.format(**artifact.manifest["statistics"])
+        table.add_row(name, planned.ref.fingerprint, "done", "judged" if judged else "to judge", told)
+    out.print(table)

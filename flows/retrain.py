@@ -1,0 +1,47 @@
+"""The flow `retrain`: the whole chain, from raw files to a registered model and a report."""
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from flows.baselines import baselines
+from flows.embed import embed
+from flows.evaluate import evaluate
+from flows.ingest import ingest
+from flows.parameters import Overrides
+from flows.pipeline import pipeline
+from flows.quantize import quantize
+from flows.register import register
+from flows.report import report
+from flows.shop import shop
+from flows.train import train
+from tasks.summary import Summary, summarise
+
+FLOWS = {
+    "shop": shop,
+    "ingest": ingest,
+    "embed": embed,
+    "quantize": quantize,
+    "train": train,
+    "baselines": baselines,
+    "evaluate": evaluate,
+    "register": register,
+    "report": report,
+}
+
+
+@flow(name="retrain")
+def retrain(profile: str = "demo", overrides: Overrides | None = None) -> Summary:
+    """Run every stage of a profile, in order; what stands already is not made again.
+
+    Args:
+        profile: A shipped profile's name, or the path of a YAML file.
+        overrides: Profile fields to replace, merged as `extends` merges; fields that are not named keep the profile's values.
+    """
+    with pipeline(profile, overrides) as current:
+        for stage in current.plan:
+            FLOWS[stage](profile=profile, overrides=overrides)
+        summary = summarise(current.profile, current.outcomes, current.tracking)
+        create_markdown_artifact(
+            summary.markdown(), key=f"summary-{current.profile.name.replace('_', '-')}", description="What this run made"
+        )
+        return summary

@@ -1,0 +1,93 @@
+"""Recommending in the shop's own item IDs: between requests and the trained model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+
+from bbqrec_core import schema
+from bbqrec_core.recommender import Recommender, mask_seen
+from bbqrec_core.sequence.recommender import load_recommender
+
+MAX_HISTORY = 10_000
+BATCH = 256
+
+
+class RequestError(ValueError):
+    """A request that cannot be answered; says why."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A trained model and the names of its items.
+
+    Attributes:
+        recommender: Scores the catalogue.
+        item_ids: The shop's ID of each item_idx.
+        index: item_idx of each of the shop's IDs.
+    """
+
+    recommender: Recommender
+    item_ids: list[str]
+    index: dict[str, int]
+
+    @classmethod
+    def load(cls, model: str | Path, items: str | Path) -> "Catalogue":
+        """Read a train artifact's directory and an items table."""
+        item_ids = pq.read_table(items, columns=[schema.ITEM_ID])[schema.ITEM_ID].to_pylist()
+        return cls(load_recommender(Path(model)), item_ids, {item: index for index, item in enumerate(item_ids)})
+
+    def recommend(self, histories: Sequence[Any], k: int, masked: bool = True) -> list[dict[str, Any]]:
+        """Answer a batch.
+
+        Args:
+            histories: Lists of item IDs in time order, most recent last.
+            k: At most so many items each; fewer where the catalogue has no more.
+            masked: Leave out items of the history.
+
+        Returns:
+            Per history: items (best first), scores, unknown (IDs of the history that the catalogue lacks).
+
+        Raises:
+            RequestError: A history is not a list of strings.
+        """
+        answers: list[dict[str, Any]] = []
+        for start in range(0, len(histories), BATCH):
+            answers += self._recommend_batch([self._known(history) for history in histories[start : start + BATCH]], k, masked)
+        return answers
+
+    def _known(self, history: Any) -> tuple[list[int], int]:
+        if isinstance(history, str) or not hasattr(history, "__iter__"):
+            raise RequestError(f"A history must be a list of item IDs, not {str(history)[:80]!r}.")
+        ids = list(history)
+        if len(ids) > MAX_HISTORY:
+            raise RequestError(f"A history of {len(ids)} items is longer than {MAX_HISTORY}.")
+        if not all(isinstance(item, str) for item in ids):
+            raise RequestError("A history must hold item IDs as strings.")
+        known = [self.index[item] for item in ids if item in self.index]
+        return known, len(ids) - len(known)
+
+    def _recommend_batch(self, histories: list[tuple[list[int], int]], k: int, masked: bool) -> list[dict[str, Any]]:
+        width = self.recommender.max_history
+        padded = torch.full((len(histories), width), -1, dtype=torch.int64)
+        for row, (items, _) in enumerate(histories):
+            recent = items[-width:]
+            if recent:
+                padded[row, -len(recent) :] = torch.tensor(recent)
+        scores = self.recommender.score(padded)
+        if masked:
+            rows = torch.tensor([row for row, (items, _) in enumerate(histories) for _ in items], dtype=torch.int64)
+            seen = torch.tensor([item for items, _ in histories for item in items], dtype=torch.int64)
+            scores = mask_seen(scores, rows, seen)
+        best = torch.topk(scores, min(k, scores.shape[1]))
+        return [
+            {
+                "items": [self.item_ids[item] for item, value in zip(items, values, strict=True) if value != float("-inf")],
+                "scores": [value for value in values if value != float("-inf")],
+                "unknown": unknown,
+            }
+            for items, values, (_, unknown) in zip(best.indices.tolist(), best.values.tolist(), histories, strict=True)
+        ]

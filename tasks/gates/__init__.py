@@ -1,0 +1,1 @@
+"""Gates: after every stage its statistics are judged, and the judgement is an artifact of its own."""

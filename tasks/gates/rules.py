@@ -1,0 +1,114 @@
+"""The gates' rules, one table per stage: what a statistic must be, how bad it is when it is not, and why it matters.
+
+A rule's bounds are constants, or names of fields of the profile's section `gates` (their thresholds). Statistics that a rule speaks of may
+never be missing.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from bbqrec_core.gate_config import GatesConfig
+
+SUITE_VERSION = 1
+"""Raised when rules change, so that old results are judged anew."""
+
+Bound = float | str | None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One demand on one statistic.
+
+    Attributes:
+        code: Stable name, such as ING-001, for searching logs and docs.
+        severity: critical stops the pipeline, warning is reported.
+        column: The statistic.
+        low, high: Inclusive bounds: numbers, or names of thresholds in the profile's `gates`.
+        why: One sentence for the one who reads the failure.
+    """
+
+    code: str
+    severity: Literal["critical", "warning"]
+    column: str
+    low: Bound
+    high: Bound
+    why: str
+
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    "shop": (
+        Rule("SHP-001", "critical", "reviews", 1, None, "A shop without reviews teaches nothing."),
+        Rule("SHP-002", "critical", "users", 1, None, "A shop needs users."),
+        Rule("SHP-003", "critical", "items", 1, None, "A shop needs items."),
+    ),
+    "ingest": (
+        Rule("ING-001", "critical", "accounting_difference", 0, 0, "Every line read must be kept, a duplicate, filtered or rejected."),
+        Rule("ING-002", "critical", "users", "min_users", None, "Too few users are left to learn from."),
+        Rule("ING-003", "critical", "items", "min_items", None, "Too few items are left to rank."),
+        Rule("ING-004", "critical", "interactions", "min_interactions", None, "Too few interactions are left to learn from."),
+        Rule("ING-005", "critical", "reject_share", 0, "max_reject_share", "Many unusable lines mean a damaged or foreign file."),
+        Rule("ING-006", "critical", "text_share", "min_text_share", 1, "Items without text get their semantic ID from little."),
+        Rule("ING-007", "warning", "image_share", "min_image_share", 1, "Fewer pictures than expected."),
+        Rule(
+            "ING-008",
+            "warning",
+            "tied_target_share",
+            0,
+            "max_tied_target_share",
+            "Tied times make the last interaction a matter of chance.",
+        ),
+        Rule("ING-009", "critical", "train_rows", 1, None, "Nothing to train on."),
+        Rule("ING-010", "critical", "test_rows", "min_users_evaluated", None, "Too few users to measure anything."),
+    ),
+    "embed": (
+        Rule("EMB-001", "critical", "nan_values", 0, 0, "An encoder that gives NaN is broken."),
+        Rule("EMB-002", "critical", "zero_vectors", 0, 0, "An item that has a modality must have a vector that is not zero."),
+        Rule("EMB-003", "critical", "text_share", "min_text_share", 1, "Items were lost between the catalogue and the text encoder."),
+        Rule("EMB-004", "warning", "image_share", "min_image_share", 1, "Fewer pictures were embedded than expected."),
+    ),
+    "quantize": (
+        Rule("QNT-001", "critical", "collision_share", 0, "max_collision_share", "Items that share a semantic ID cannot be told apart."),
+        Rule("QNT-002", "critical", "null_codes", 0, 0, "Every item needs a semantic ID."),
+        Rule(
+            "QNT-003", "warning", "used_code_share", "min_used_code_share", 1, "Dead codes: the codebook is larger than what it describes."
+        ),
+        Rule("QNT-004", "warning", "largest_code_share", 0, "max_largest_code_share", "A collapsed first level says little of an item."),
+        Rule("QNT-005", "critical", "nan_values", 0, 0, "The training diverged."),
+    ),
+    "train": (
+        Rule("TRN-001", "critical", "nan_parameters", 0, 0, "The training diverged."),
+        Rule("TRN-002", "critical", "valid_ndcg_at_10", 0, 1, "The validation metric must be a number."),
+        Rule("TRN-003", "critical", "epochs_run", 1, None, "Nothing was trained."),
+    ),
+    "baselines": (Rule("BAS-001", "critical", "nan_values", 0, 0, "A baseline that gives NaN is broken."),),
+    "evaluate": (
+        Rule("EVA-001", "critical", "users_evaluated", "min_users_evaluated", None, "Too few users to trust a metric."),
+        Rule("EVA-002", "critical", "ndcg_at_10", 0, 1, "The headline metric must be a number."),
+        Rule("EVA-003", "warning", "ndcg_over_popularity", "min_ndcg_of_popularity", None, "The model does not beat popularity."),
+        Rule(
+            "EVA-004", "warning", "ndcg_over_best_baseline", "min_ndcg_of_best_baseline", None, "The model does not beat the best baseline."
+        ),
+    ),
+    "register": (
+        Rule("REG-001", "critical", "recommendations_checked", 1, None, "The registered model must load by its alias and recommend."),
+        Rule("REG-002", "critical", "unknown_items_recommended", 0, 0, "Only items of the catalogue may be recommended."),
+    ),
+    "report": (Rule("REP-001", "critical", "external_references", 0, 0, "The report must open without a network."),),
+}
+
+
+@dataclass(frozen=True)
+class ResolvedRule(Rule):
+    """A rule whose bounds are numbers."""
+
+    low: float | None
+    high: float | None
+
+
+def rules_for(stage: str, thresholds: GatesConfig) -> list[ResolvedRule]:
+    """A stage's rules with the profile's thresholds put in."""
+
+    def number(bound: Bound) -> float | None:
+        return getattr(thresholds, bound) if isinstance(bound, str) else bound
+
+    return [ResolvedRule(**{**asdict(rule), "low": number(rule.low), "high": number(rule.high)}) for rule in RULES[stage]]

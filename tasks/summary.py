@@ -1,0 +1,135 @@
+"""What a pipeline run came to: read from the artifacts, put on the MLflow parent run, shown by the command line and by Prefect."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from bbqrec_core.profile import Profile
+from tasks.runner import StageOutcome
+from tasks.stages import BY_NAME
+from tasks.tracking import PLOTS, PipelineTracking
+
+HEADLINES = ("ndcg_at_10", "recall_at_10")
+
+
+class StageLine(BaseModel):
+    """One stage in the summary."""
+
+    name: str
+    artifact: str
+    cached: bool
+    seconds: float
+    headline: str
+    warnings: list[str]
+
+
+class ModelLine(BaseModel):
+    """One model's test metrics: seen items masked, and not."""
+
+    name: str
+    ndcg_at_10: float
+    ndcg_low: float
+    ndcg_high: float
+    recall_at_10: float
+    ndcg_at_10_unmasked: float
+    recall_at_10_unmasked: float
+
+
+class Summary(BaseModel):
+    """A pipeline run at a glance."""
+
+    profile: str
+    note: str
+    stages: list[StageLine]
+    models: list[ModelLine]
+    report: Path
+    model_name: str
+    model_version: int
+    model_alias: str
+    encoders: list[str]
+
+    def markdown(self) -> str:
+        """The summary as a page for Prefect's UI and MLflow's run description."""
+        stages = "\n".join(
+            f"| {line.name} | {'cached' if line.cached else f'{line.seconds:.1f} s'} | {line.headline} |" for line in self.stages
+        )
+        models = "\n".join(
+            f"| {line.name} | {line.ndcg_at_10:.4f} | {line.recall_at_10:.4f} | {line.ndcg_at_10_unmasked:.4f} |" for line in self.models
+        )
+        notes = "".join(f"\n\n> {note}" for note in (self.note, *self.encoders) if note)
+        return (
+            f"## {self.profile}: {self.model_name} version {self.model_version} is {self.model_alias}{notes}\n\n"
+            f"| model | NDCG@10 | Recall@10 | NDCG@10, seen not masked |\n| --- | --- | --- | --- |\n{models}\n\n"
+            f"| stage | time | made |\n| --- | --- | --- |\n{stages}\n\nReport: `{self.report}`\n"
+        )
+
+
+def summarise(profile: Profile, outcomes: Mapping[str, StageOutcome], tracking: PipelineTracking) -> Summary:
+    """Sum up a finished pipeline, and put the headline on its MLflow run."""
+    registered = outcomes["register"].statistics
+    folder = outcomes["report"].artifact.path
+    embedded = outcomes["embed"].statistics
+    summary = Summary(
+        profile=profile.name,
+        note=profile.source.note,
+        stages=[
+            StageLine(
+                name=name,
+                artifact=str(outcome.artifact.ref),
+                cached=outcome.cached,
+                seconds=outcome.seconds,
+                headline=BY_NAME[name].headline.format(**outcome.statistics),
+                warnings=outcome.gate.warnings,
+            )
+            for name, outcome in outcomes.items()
+        ],
+        models=_model_lines(outcomes["evaluate"].artifact.path),
+        report=folder / "report.html",
+        model_name=str(registered["model_name"]),
+        model_version=int(str(registered["version"])),
+        model_alias=str(registered["alias"]),
+        encoders=[f"{kind}: {embedded[f'{kind}_encoder']}" for kind in ("text", "image") if embedded.get(f"{kind}_encoder")],
+    )
+    tracking.headline(_metrics(summary), _tags(summary, outcomes))
+    tracking.artifacts(folder / "report.html", folder / PLOTS, outcomes["evaluate"].artifact.path / "metrics.parquet")
+    return summary
+
+
+def _model_lines(evaluate: Path) -> list[ModelLine]:
+    table = pq.read_table(evaluate / "metrics.parquet")
+    rows = table.filter(pc.equal(table["split"], "test")).to_pylist()
+    values = {(row["model"], row["masked"], row["metric"]): row for row in rows}
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    lines = [
+        ModelLine(
+            name=name,
+            ndcg_at_10=values[name, True, "ndcg_at_10"]["value"],
+            ndcg_low=values[name, True, "ndcg_at_10"]["low"],
+            ndcg_high=values[name, True, "ndcg_at_10"]["high"],
+            recall_at_10=values[name, True, "recall_at_10"]["value"],
+            ndcg_at_10_unmasked=values[name, False, "ndcg_at_10"]["value"],
+            recall_at_10_unmasked=values[name, False, "recall_at_10"]["value"],
+        )
+        for name in names
+    ]
+    return sorted(lines, key=lambda line: -line.ndcg_at_10)
+
+
+def _metrics(summary: Summary) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    for line in summary.models:
+        prefix = f"test/{line.name.lower().replace(' ', '_').replace('-', '_')}"
+        metrics |= {f"{prefix}/ndcg_at_10": line.ndcg_at_10, f"{prefix}/recall_at_10": line.recall_at_10}
+        metrics |= {f"{prefix}/ndcg_at_10_unmasked": line.ndcg_at_10_unmasked}
+    return metrics
+
+
+def _tags(summary: Summary, outcomes: Mapping[str, StageOutcome]) -> dict[str, str]:
+    tags = {f"bbqrec.artifact.{name}": outcome.artifact.ref.fingerprint for name, outcome in outcomes.items()}
+    tags |= {"mlflow.note.content": summary.markdown(), "bbqrec.model": f"{summary.model_name}/{summary.model_version}"}
+    if any("demo encoder" in encoder for encoder in summary.encoders):
+        tags["bbqrec.demo_encoder"] = "true"
+    return tags

@@ -1,0 +1,264 @@
+"""MLflow: one parent run for a pipeline, a child run for every stage that did something.
+
+Everything goes through a client with explicit run IDs: MLflow's active run belongs to a thread, and Prefect's threads are many. A pipeline
+whose stages all stood already leaves no run behind.
+"""
+
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pyarrow.parquet as pq
+import yaml
+
+from bbqrec_core.home import home_folder
+from bbqrec_core.profile import Profile
+from tasks.plan import PlannedStage
+from tasks.runner import StageOutcome
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MAX_METRICS = 40
+"""Headline metrics a run may have: thousands of keys hang MLflow's pages. Full tables are artifacts."""
+PROCESS_TAG = "bbqrec.process"
+PLOTS = "plots"
+
+log = logging.getLogger(__name__)
+
+
+def tracking_uri() -> str:
+    """Where MLflow's data is: MLFLOW_TRACKING_URI, or the home folder's own SQLite file."""
+    folder = home_folder() / "mlflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def connect() -> "MlflowClient":
+    """A client of tracking and registry."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri())
+    return mlflow.MlflowClient()
+
+
+class PipelineTracking:
+    """The MLflow side of one pipeline run. The parent run is opened by the first stage that does something."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._client: MlflowClient | None = None
+        self._parent: str | None = None
+
+    @property
+    def parent_run(self) -> str | None:
+        """ID of the parent run, if anything was done."""
+        return self._parent
+
+    @contextmanager
+    def stage(self, planned: PlannedStage) -> Iterator["StageTracking"]:
+        """Follow one stage. Its child run is opened when the stage starts to work, and closed with what became of it."""
+        tracking = StageTracking(self, planned)
+        try:
+            yield tracking
+        except BaseException as error:
+            status = "FAILED" if isinstance(error, Exception) else "KILLED"
+            tracking.close(status, str(error))
+            raise
+        tracking.close("FINISHED")
+
+    def close(self, status: str = "FINISHED") -> None:
+        """End the parent run."""
+        if self._client is not None and self._parent is not None:
+            self._client.set_terminated(self._parent, status)
+
+    def client(self) -> "MlflowClient":
+        """The client, connected on first use."""
+        if self._client is None:
+            self._client = connect()
+        return self._client
+
+    def open_parent(self) -> str:
+        """The parent run, created on first use; runs that died in earlier pipelines are marked KILLED then."""
+        if self._parent is None:
+            experiment = self._experiment()
+            mark_abandoned_runs(self.client(), experiment)
+            profile = self._profile
+            self._parent = self._create_run(experiment, f"{profile.name} pipeline", {"mlflow.note.content": profile.description})
+            with _written(yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False), "profile.yaml") as path:
+                self.client().log_artifact(self._parent, str(path))
+            _log_batch(self.client(), self._parent, params={"profile": profile.name, "seed": profile.seed})
+        return self._parent
+
+    def open_child(self, planned: PlannedStage) -> str:
+        """A child run for a stage."""
+        parent = self.open_parent()
+        tags = {"mlflow.parentRunId": parent, "bbqrec.stage": planned.stage.name, "bbqrec.fingerprint": planned.ref.fingerprint}
+        tags |= {f"bbqrec.input.{name}": ref.fingerprint for name, ref in planned.inputs.items()}
+        return self._create_run(self._experiment(), planned.stage.name, tags)
+
+    def headline(self, metrics: dict[str, float], tags: dict[str, str]) -> None:
+        """Put numbers and tags on the parent run, if there is one."""
+        if self._parent is not None:
+            _log_batch(self.client(), self._parent, metrics=metrics, tags=tags)
+
+    def artifacts(self, *paths: Path) -> None:
+        """Attach files and folders to the parent run, if there is one."""
+        if self._parent is None:
+            return
+        for path in paths:
+            if path.is_dir():
+                self.client().log_artifacts(self._parent, str(path), path.name)
+            else:
+                self.client().log_artifact(self._parent, str(path))
+
+    def _experiment(self) -> str:
+        found = self.client().get_experiment_by_name(self._profile.experiment)
+        if found is not None:
+            return found.experiment_id
+        location = (home_folder() / "mlflow" / "artifacts").as_uri() if tracking_uri().startswith("sqlite") else None
+        return self.client().create_experiment(self._profile.experiment, artifact_location=location)
+
+    def _create_run(self, experiment: str, name: str, tags: dict[str, str]) -> str:
+        return self.client().create_run(experiment, run_name=name, tags={PROCESS_TAG: _this_process(), **tags}).info.run_id
+
+
+class StageTracking:
+    """The MLflow side of one stage."""
+
+    def __init__(self, pipeline: PipelineTracking, planned: PlannedStage) -> None:
+        self._pipeline = pipeline
+        self._planned = planned
+        self.run: str | None = None
+
+    def open(self) -> str:
+        """Open the child run."""
+        if self.run is None:
+            self.run = self._pipeline.open_child(self._planned)
+        return self.run
+
+    def record(self, outcome: StageOutcome) -> None:
+        """Log what a stage made: parameters, statistics, curves, gate, fingerprints."""
+        if outcome.cached:
+            self._pipeline.headline({}, {f"bbqrec.cached.{self._planned.stage.name}": self._planned.ref.fingerprint})
+            return
+        run, client = self.open(), self._pipeline.client()
+        manifest = outcome.artifact.manifest
+        numbers = {name: float(value) for name, value in outcome.statistics.items() if isinstance(value, int | float)}
+        failed = {record["code"]: record["outcome"] for record in outcome.gate.records if record["outcome"] != "passed"}
+        metrics = {"seconds": outcome.seconds, **numbers}
+        tags = {name: value for name, value in outcome.statistics.items() if isinstance(value, str)}
+        _log_batch(
+            client, run, metrics, dict(_flat(manifest["profile"])), {**tags, "bbqrec.gate": json.dumps(failed) if failed else "passed"}
+        )
+        _log_curves(client, run, outcome.artifact.path)
+        client.log_artifact(run, str(outcome.artifact.path / "manifest.json"))
+        if self._planned.stage.name == "ingest":
+            self._log_dataset(client, outcome)
+
+    def close(self, status: str, note: str = "") -> None:
+        """End the child run, if one was opened."""
+        if self.run is None:
+            return
+        client = self._pipeline.client()
+        if note:
+            client.set_tag(self.run, "mlflow.note.content", note)
+        client.set_terminated(self.run, status)
+
+    def _log_dataset(self, client: "MlflowClient", outcome: StageOutcome) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        profile = self._pipeline._profile
+        sizes = json.dumps({name: outcome.statistics.get(name) for name in ("interactions", "users", "items")})
+        dataset = Dataset(
+            name=profile.name,
+            digest=outcome.artifact.ref.fingerprint,
+            source_type="local",
+            source=json.dumps({"uri": f"{profile.source.kind}:{profile.source.reviews or 'shop'}"}),
+            profile=sizes,
+        )
+        for run in (self.open(), self._pipeline.open_parent()):
+            client.log_inputs(run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+
+def mark_abandoned_runs(client: "MlflowClient", experiment: str) -> int:
+    """Mark as KILLED the runs that say RUNNING although the process that owned them is gone. Returns how many."""
+    marked = 0
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'", max_results=1000):
+        owner = run.data.tags.get(PROCESS_TAG)
+        if owner and owner.startswith(f"{socket.gethostname()}/") and not _alive(owner):
+            client.set_terminated(run.info.run_id, "KILLED")
+            marked += 1
+    return marked
+
+
+def _this_process() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
+
+
+def _alive(owner: str) -> bool:
+    _, pid, created = owner.rsplit("/", 2)
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - float(created)) < 1.0
+    except (psutil.Error, ValueError):
+        return False
+
+
+def _log_batch(
+    client: "MlflowClient",
+    run: str,
+    metrics: dict[str, float] | None = None,
+    params: dict[str, Any] | None = None,
+    tags: dict[str, str] | None = None,
+) -> None:
+    """Log in one call: each costs 50 ms and more on SQLite."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    now = int(time.time() * 1000)
+    client.log_batch(
+        run,
+        metrics=[Metric(name, value, now, 0) for name, value in list((metrics or {}).items())[:MAX_METRICS]],
+        params=[Param(name, str(value)) for name, value in (params or {}).items()],
+        tags=[RunTag(name, value) for name, value in (tags or {}).items()],
+    )
+
+
+def _log_curves(client: "MlflowClient", run: str, artifact: Path) -> None:
+    """Log a training stage's curves, as metrics by epoch."""
+    path = artifact / "curve.parquet"
+    if not path.exists():
+        return
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    points = [Metric(row["name"], row["value"], now, row["step"]) for row in pq.read_table(path).to_pylist()]
+    for start in range(0, len(points), 1000):  # MLflow's limit for one call
+        client.log_batch(run, metrics=points[start : start + 1000])
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+@contextmanager
+def _written(text: str, name: str) -> Iterator[Path]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_text(text, encoding="utf-8")
+        yield path
