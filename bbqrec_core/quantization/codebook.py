@@ -1,0 +1,133 @@
+"""Residual quantization with one stack of codebooks for every source.
+
+Text, image, their fusion and behaviour all pass through the same `ResidualQuantizer`; only its last level treats the fusion apart.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from bbqrec_core.quantization.kmeans import kmeans, nearest
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What a batch of vectors became.
+
+    Attributes:
+        codes: int64 [n, levels].
+        vectors: float32 [n, d], the sum of the codes' vectors; straight-through, so its gradient goes to what was quantized.
+        inputs: Per level what was quantized there, float32 [n, d]: the start, then the residuals.
+        chosen: Per level the code's vector, with gradient to the codebook.
+        codebook_loss: Scalar, sum over levels of mean ||sg(input) - code||^2 per dimension.
+        commitment_loss: Scalar, the same of ||input - sg(code)||^2.
+    """
+
+    codes: torch.Tensor
+    vectors: torch.Tensor
+    inputs: tuple[torch.Tensor, ...]
+    chosen: tuple[torch.Tensor, ...]
+    codebook_loss: torch.Tensor
+    commitment_loss: torch.Tensor
+
+    def from_level(self, level: int) -> torch.Tensor:
+        """What levels `level` (from 1) and deeper carry, sum of their codes' vectors, straight-through to the residual before them."""
+        start = self.inputs[level - 1]
+        total = torch.stack(self.chosen[level - 1 :]).sum(0)
+        return start + (total - start).detach()
+
+
+def masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Mean of values [n] over the rows of a mask, bool [n]; 0 where no row counts."""
+    return values.mean() if mask is None else (values * mask).sum() / mask.sum().clamp_min(1)
+
+
+class ResidualQuantizer(nn.Module):
+    """Codebooks C_1..C_L of K_1..K_L vectors (RQ-VAE, Zeghidour et al. 2021 and Lee et al. 2022), shared by all sources.
+
+    Plain chain: r_0 = start; c_l = argmin_k ||r_{l-1} - C_l[k]||^2; r_l = r_{l-1} - C_l[c_l].
+    Fused chain: the same, but the last level quantizes u = rho * (LN(r_{L-1}) + g * LN(z')) / sqrt(1 + g^2): behaviour separates
+    look-alikes. rho is the root mean square of r_{L-1} when the codebooks were started; it changes no choice of code in a codebook of
+    its own unit, and keeps u as long as the plain residuals that the other sources quantize there.
+
+    Attributes:
+        codebooks: float32 [K_l, d] each.
+        residual_scale: rho, scalar buffer.
+    """
+
+    residual_scale: torch.Tensor
+
+    def __init__(self, sizes: list[int], dimensions: int, behaviour_weight: float) -> None:
+        super().__init__()
+        self.codebooks = nn.ParameterList([nn.Parameter(torch.zeros(size, dimensions)) for size in sizes])
+        self.dimensions = dimensions
+        self.behaviour_weight = behaviour_weight
+        self.register_buffer("residual_scale", torch.ones(()))
+
+    def last_input(self, residual: torch.Tensor, behaviour: torch.Tensor) -> torch.Tensor:
+        """What the last level of the fused chain quantizes.
+
+        The residual is taken as given: near zero LN's gradient explodes, and levels before the last commit it already.
+
+        Args:
+            residual: r_{L-1}, float32 [n, d].
+            behaviour: z', float32 [n, d]; zero rows mean that nothing is known.
+        """
+        g = self.behaviour_weight
+        mixed = F.layer_norm(residual.detach(), (self.dimensions,)) + g * F.layer_norm(behaviour, (self.dimensions,))
+        return self.residual_scale * mixed / (1 + g * g) ** 0.5
+
+    def forward(self, start: torch.Tensor, behaviour: torch.Tensor | None = None, mask: torch.Tensor | None = None) -> Quantized:
+        """Quantize.
+
+        Args:
+            start: float32 [n, d], normalised.
+            behaviour: z' for the fused chain, float32 [n, d]; None for a plain chain.
+            mask: bool [n], rows that count in the losses; the others' codes mean nothing. None = all.
+        """
+        residual = start
+        codes, inputs, chosen = [], [], []
+        gradient_path = start
+        codebook_loss = commitment_loss = start.new_zeros(())
+        last = len(self.codebooks) - 1
+        for level, codebook in enumerate(self.codebooks):
+            if level == last and behaviour is not None:
+                residual = self.last_input(residual, behaviour)
+                gradient_path = gradient_path + residual
+            index, _ = nearest(residual.detach(), codebook.detach())
+            vector = F.embedding(index, codebook)
+            codebook_loss = codebook_loss + masked_mean((vector - residual.detach()).square().mean(1), mask)
+            commitment_loss = commitment_loss + masked_mean((residual - vector.detach()).square().mean(1), mask)
+            codes.append(index)
+            inputs.append(residual)
+            chosen.append(vector)
+            residual = residual - vector.detach()
+        total = torch.stack(chosen).sum(0)
+        vectors = gradient_path + (total - gradient_path).detach()
+        return Quantized(torch.stack(codes, 1), vectors, tuple(inputs), tuple(chosen), codebook_loss, commitment_loss)
+
+    @torch.no_grad()
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """The quantized vectors of given codes, float32 [n, d]: the sum over levels of C_l[c_l]."""
+        return torch.stack([codebook[codes[:, level]] for level, codebook in enumerate(self.codebooks)]).sum(0)
+
+    @torch.no_grad()
+    def start_codebooks(self, start: torch.Tensor, behaviour: torch.Tensor, iterations: int, generator: torch.Generator) -> None:
+        """Set every codebook by k-means on the fused chain's inputs at its level, and rho from the last residual.
+
+        Args:
+            start: Fused vectors of the encoded items, float32 [n, d].
+            behaviour: Their z', float32 [n, d].
+            iterations: Of Lloyd's algorithm.
+            generator: CPU generator.
+        """
+        residual = start
+        for level, codebook in enumerate(self.codebooks):
+            if level == len(self.codebooks) - 1:
+                self.residual_scale.fill_(float(residual.square().mean().sqrt().clamp_min(1e-3)))
+                residual = self.last_input(residual, behaviour)
+            codebook.copy_(kmeans(residual, len(codebook), generator, iterations).to(codebook.device))
+            index, _ = nearest(residual, codebook)
+            residual = residual - codebook[index]

@@ -1,0 +1,207 @@
+"""Repair of collisions: every item a semantic ID of its own, at least cost, without an extra digit.
+
+Works on plain arrays, so that it can be tested and used apart from any network.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bbqrec_core.errors import StageError
+from bbqrec_core.quantization.codebook import ResidualQuantizer
+from bbqrec_core.quantization.hungarian import minimal_assignment
+
+LAYER_NORM_EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class Codebooks:
+    """The shared codebooks as arrays, with what the fused chain's last level quantizes.
+
+    Attributes:
+        levels: float64 [K_l, d] each.
+        residual_scale: rho.
+        behaviour_weight: g.
+    """
+
+    levels: tuple[np.ndarray, ...]
+    residual_scale: float = 1.0
+    behaviour_weight: float = 0.0
+
+    @classmethod
+    def of(cls, quantizer: ResidualQuantizer) -> "Codebooks":
+        """Copy a quantizer's codebooks."""
+        return cls(
+            tuple(codebook.detach().cpu().double().numpy() for codebook in quantizer.codebooks),
+            float(quantizer.residual_scale),
+            quantizer.behaviour_weight,
+        )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """K_1..K_L."""
+        return tuple(len(level) for level in self.levels)
+
+    def last_costs(self, starts: np.ndarray, behaviour: np.ndarray, prefixes: np.ndarray) -> np.ndarray:
+        """Squared distance of each item's last-level input to every last-level code, under a given prefix.
+
+        Args:
+            starts: Fused vectors, float64 [n, d].
+            behaviour: z', float64 [n, d].
+            prefixes: int64 [n, L - 1].
+
+        Returns:
+            float64 [n, K_L].
+        """
+        residual = starts - sum(level[prefixes[:, at]] for at, level in enumerate(self.levels[:-1]))
+        g = self.behaviour_weight
+        inputs = self.residual_scale * (_layer_norm(residual) + g * _layer_norm(behaviour)) / np.sqrt(1 + g * g)
+        last = self.levels[-1]
+        return np.maximum((inputs**2).sum(1)[:, None] - 2 * inputs @ last.T + (last**2).sum(1), 0.0)
+
+    def nearest_prefixes(self, start: np.ndarray) -> Iterator[np.ndarray]:
+        """Prefixes of L - 1 codes in order of their squared distance to one fused vector.
+
+        A beam keeps the nearest sums of codes per level; when its prefixes are used up it widens fourfold, until it holds every
+        prefix there is. Within a beam the order is exact.
+
+        Yields:
+            int64 [L - 1], each prefix once.
+        """
+        total = int(np.prod([float(size) for size in self.sizes[:-1]]))
+        seen: set[tuple[int, ...]] = set()
+        width = max(self.sizes[:-1])
+        while True:
+            prefixes, residuals = np.zeros((1, 0), dtype=np.int64), start[None, :]
+            for level in self.levels[:-1]:
+                squared = (residuals**2).sum(1)[:, None] - 2 * residuals @ level.T + (level**2).sum(1)
+                best = np.argsort(squared, axis=None, kind="stable")[:width]
+                parent, code = np.unravel_index(best, squared.shape)
+                prefixes = np.concatenate([prefixes[parent], code[:, None]], axis=1)
+                residuals = residuals[parent] - level[code]
+            for prefix in prefixes:
+                key = tuple(prefix.tolist())
+                if key not in seen:
+                    seen.add(key)
+                    yield prefix
+            if width >= total:
+                return
+            width *= 4
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What repair did.
+
+    Attributes:
+        codes: int64 [n, L].
+        moved_last: bool [n], another last code under its own prefix.
+        moved_prefix: bool [n], sent to another prefix because its own was full.
+    """
+
+    codes: np.ndarray
+    moved_last: np.ndarray
+    moved_prefix: np.ndarray
+
+
+def repair(
+    codes: np.ndarray, starts: np.ndarray, behaviour: np.ndarray, codebooks: Codebooks, occupied: np.ndarray | None = None
+) -> Repaired:
+    """Give every item an ID that nobody else has.
+
+    Items are grouped by prefix (all codes but the last). In a group with a collision, last-level codes are assigned anew at least
+    total squared distance, among those no existing item holds. Where a group has more items than free codes, the assignment also
+    chooses who stays, and the others go, in the order given, to the nearest prefix with room and the nearest free code there.
+
+    Args:
+        codes: Codes wished for, int64 [n, L].
+        starts: Fused vectors f, float [n, d].
+        behaviour: z' per item, float [n, d].
+        codebooks: The codebooks.
+        occupied: IDs of existing items, int64 [m, L]: never moved, never given again.
+
+    Raises:
+        StageError: More items than IDs.
+    """
+    sizes = codebooks.sizes
+    taken_ids = np.empty((0, len(sizes)), dtype=np.int64) if occupied is None else occupied
+    radix = np.concatenate([np.cumprod(np.array(sizes[:0:-1], dtype=np.int64))[::-1], [1]])
+    taken = set((taken_ids @ radix).tolist())
+    capacity = int(np.prod(np.array(sizes, dtype=np.int64)))
+    if len(codes) + len(taken) > capacity:
+        raise StageError(
+            f"{len(codes) + len(taken)} items need semantic IDs of their own, and codebooks of {list(sizes)} codes give {capacity}.",
+            "Raise `quantization.codebook_sizes` in the profile and run the stage `quantize` again.",
+        )
+    starts, behaviour = starts.astype(np.float64), behaviour.astype(np.float64)
+    result = codes.astype(np.int64).copy()
+    prefix_keys = (result @ radix) // sizes[-1]
+    in_use: dict[int, int] = {}
+    for key in taken:
+        in_use[key // sizes[-1]] = in_use.get(key // sizes[-1], 0) + 1
+    order = np.argsort(prefix_keys, kind="stable")
+    bounds = np.flatnonzero(np.diff(prefix_keys[order], prepend=-1, append=-1))
+    overflow: list[int] = []
+    for low, high in itertools.pairwise(bounds):
+        group = order[low:high]
+        prefix = int(prefix_keys[group[0]])
+        wished = result[group, -1]
+        base = prefix * sizes[-1]
+        if len(np.unique(wished)) == len(group) and (prefix not in in_use or not any(base + int(code) in taken for code in wished)):
+            staying = group
+        else:
+            free = np.array([code for code in range(sizes[-1]) if base + code not in taken], dtype=np.int64)
+            staying = group[:0]
+            if len(free):
+                cost = codebooks.last_costs(starts[group], behaviour[group], result[group, :-1])[:, free]
+                if len(group) <= len(free):
+                    staying = group
+                    result[group, -1] = free[minimal_assignment(cost)]
+                else:
+                    chosen = minimal_assignment(cost.T)
+                    staying = group[chosen]
+                    result[staying, -1] = free
+                    overflow += np.setdiff1d(group, staying).tolist()
+            else:
+                overflow += group.tolist()
+        taken.update((result[staying] @ radix).tolist())
+        in_use[prefix] = in_use.get(prefix, 0) + len(staying)
+    moved_prefix = np.zeros(len(codes), dtype=bool)
+    for item in sorted(overflow):
+        result[item] = _nearest_free(starts[item], behaviour[item], codebooks, radix, taken, in_use)
+        moved_prefix[item] = True
+        key = int(result[item] @ radix)
+        taken.add(key)
+        in_use[key // sizes[-1]] = in_use.get(key // sizes[-1], 0) + 1
+    return Repaired(result, ~moved_prefix & (result[:, -1] != codes[:, -1]), moved_prefix)
+
+
+def _nearest_free(
+    start: np.ndarray, behaviour: np.ndarray, codebooks: Codebooks, radix: np.ndarray, taken: set[int], in_use: dict[int, int]
+) -> np.ndarray:
+    """The nearest free code under the nearest prefix with room, int64 [L]."""
+    last = codebooks.sizes[-1]
+    for prefix in codebooks.nearest_prefixes(start):
+        key = int(prefix @ radix[:-1]) // last
+        if in_use.get(key, 0) >= last:
+            continue
+        cost = codebooks.last_costs(start[None], behaviour[None], prefix[None])[0]
+        code = next(int(code) for code in np.argsort(cost, kind="stable") if key * last + int(code) not in taken)
+        return np.append(prefix, code)
+    raise AssertionError("capacity was checked, so some prefix has room")
+
+
+def _layer_norm(vectors: np.ndarray) -> np.ndarray:
+    """LN without parameters, as torch's: variance with divisor d."""
+    centred = vectors - vectors.mean(1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(1, keepdims=True) + LAYER_NORM_EPSILON)
+
+
+def collision_share(codes: np.ndarray) -> float:
+    """Share of items whose ID another item has too. int64 [n, L]; 0 for no items."""
+    if not len(codes):
+        return 0.0
+    _, inverse, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
+    return float((counts[inverse.reshape(-1)] > 1).mean())

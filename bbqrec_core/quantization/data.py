@@ -1,0 +1,143 @@
+"""What stage 1 learns from: checked features, train sequences, and behaviour. Nothing of validation or test passes through here."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bbqrec_core.dataset import ItemFeatures, SequenceDataset
+from bbqrec_core.errors import StageError
+from bbqrec_core.quantization.config import QuantizationConfig
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The input of training.
+
+    Attributes:
+        features: Per usable modality float32 [n_items, d_m].
+        present: Per usable modality bool [n_items].
+        fitted: item_idx of the items that occur in train, sorted, int64.
+        cold: item_idx of all others, sorted, int64: they get IDs, but nothing is fitted on them.
+        offsets, items: Train sequences as in `SequenceDataset`.
+        counts: Train interactions per item, int64 [n_items].
+    """
+
+    features: dict[str, torch.Tensor]
+    present: dict[str, torch.Tensor]
+    fitted: np.ndarray
+    cold: np.ndarray
+    offsets: np.ndarray
+    items: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def n_items(self) -> int:
+        """Catalogue size."""
+        return len(self.counts)
+
+    def rows(self, items: torch.Tensor) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Features and masks of some items."""
+        return {name: values[items] for name, values in self.features.items()}, {name: mask[items] for name, mask in self.present.items()}
+
+
+def check_features(features: Mapping[str, ItemFeatures], n_items: int) -> None:
+    """Refuse features that cannot be worked with.
+
+    Raises:
+        StageError: Another number of rows than the catalogue has, or a NaN or infinity in a present row.
+    """
+    for name, given in features.items():
+        if len(given.values) != n_items or len(given.present) != n_items:
+            raise StageError(
+                f"The {name} embedding has {len(given.values)} rows, the catalogue {n_items} items.",
+                "Build the stage `embed` again from this very `ingest`.",
+            )
+        bad = np.flatnonzero(given.present & ~np.isfinite(given.values).all(axis=1))
+        if len(bad):
+            raise StageError(
+                f"The {name} embedding holds NaN or infinity for {len(bad)} of {n_items} items, the first at item_idx {bad[0]}.",
+                f"Check the {name} encoder's weights and precision, then run the stage `embed` again.",
+            )
+
+
+def prepare(dataset: SequenceDataset, features: Mapping[str, ItemFeatures], config: QuantizationConfig) -> TrainingData:
+    """Check everything that can be wrong before training, and keep what training may see.
+
+    Raises:
+        StageError: Bad features, no modality that any train item has, or a catalogue smaller than a codebook or larger than all IDs.
+    """
+    n_items = dataset.n_items
+    check_features(features, n_items)
+    fitted = np.flatnonzero(dataset.train_counts > 0)
+    for level, size in enumerate(config.codebook_sizes, start=1):
+        if size > len(fitted):
+            smaller = [min(other, max(2, len(fitted) // 2)) for other in config.codebook_sizes]
+            raise StageError(
+                f"The codebook of level {level} has {size} codes, but only {len(fitted)} of {n_items} items occur in train.",
+                f"Choose smaller codebooks: `quantization: {{codebook_sizes: {smaller}}}` in the profile.",
+            )
+    capacity = 1
+    for size in config.codebook_sizes:
+        capacity *= size
+    if capacity < n_items:
+        raise StageError(
+            f"Codebooks of {config.codebook_sizes} codes give {capacity} semantic IDs, the catalogue has {n_items} items.",
+            "Raise `quantization.codebook_sizes` in the profile, or add a level.",
+        )
+    usable = {}
+    for name, given in features.items():
+        if given.present[fitted].any():
+            usable[name] = given
+        else:
+            log.warning("No item of the train part has %s: the modality is left out.", name)
+    if not usable:
+        raise StageError(
+            "No item of the train part has any features: there is no text and no image to quantize.",
+            "Check `embedding` in the profile and the masks in the stage `embed`.",
+        )
+    for name, given in usable.items():
+        seen = given.values[fitted][given.present[fitted]]
+        if len(seen) > 1 and not np.ptp(seen, axis=0).any():
+            log.warning("The %s features of all train items are the same: IDs rest on the other modalities and on behaviour.", name)
+    return TrainingData(
+        features={
+            name: torch.from_numpy(np.where(given.present[:, None], given.values, 0).astype(np.float32)) for name, given in usable.items()
+        },
+        present={name: torch.from_numpy(np.ascontiguousarray(given.present)) for name, given in usable.items()},
+        fitted=fitted,
+        cold=np.flatnonzero(dataset.train_counts == 0),
+        offsets=dataset.train_offsets,
+        items=dataset.train_items,
+        counts=dataset.train_counts,
+    )
+
+
+def listing_hashes(features: Mapping[str, torch.Tensor], present: Mapping[str, torch.Tensor]) -> np.ndarray:
+    """A 63-bit hash of what an item looks like in every modality; equal where features and masks are identical.
+
+    Returns:
+        int64 [n]; -1 for an item without any modality, which looks like nothing rather than like others of its kind.
+    """
+    names = sorted(features)
+    arrays = [np.ascontiguousarray(features[name].cpu().numpy() + 0.0) for name in names]  # + 0.0 makes -0.0 and 0.0 one
+    masks = [present[name].cpu().numpy() for name in names]
+    hashes = np.full(len(arrays[0]), -1, dtype=np.int64)
+    for row in np.flatnonzero(np.any(masks, axis=0)):
+        digest = hashlib.sha256()
+        for name, array, mask in zip(names, arrays, masks, strict=True):
+            digest.update(name.encode() + (b"\1" + array[row].tobytes() if mask[row] else b"\0"))
+        hashes[row] = int.from_bytes(digest.digest()[:8], "little") >> 1
+    return hashes
+
+
+def representatives(hashes: np.ndarray) -> np.ndarray:
+    """Row of the first item with the same hash, int64 [n]; an item with hash -1 stands for itself."""
+    rows = np.arange(len(hashes))
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    return np.where(hashes < 0, rows, first[inverse])

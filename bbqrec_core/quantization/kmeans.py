@@ -1,0 +1,90 @@
+"""Seeded k-means with k-means++ seeding: how every codebook starts.
+
+Starting codebooks from the first batch, or from few points, is why public codebooks collapse on a few codes.
+"""
+
+import torch
+
+JITTER = 1e-3
+"""Codes beyond the number of distinct points lie so far from one, relative to the points' root mean square."""
+CHUNK = 16384
+
+
+def nearest(points: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The nearest centre of each point, and the squared distance; ties go to the lowest index.
+
+    Args:
+        points: float [n, d].
+        centres: float [k, d].
+
+    Returns:
+        index int64 [n] and squared distance [n], at least 0.
+    """
+    indices, distances = [], []
+    norms = centres.square().sum(1)
+    for part in points.split(CHUNK) if len(points) else [points]:
+        squared = (part.square().sum(1, keepdim=True) - 2 * part @ centres.T + norms).clamp_min(0)
+        distance, index = squared.min(1)
+        indices.append(index)
+        distances.append(distance)
+    return torch.cat(indices), torch.cat(distances)
+
+
+def kmeans_plus_plus(points: torch.Tensor, k: int, generator: torch.Generator) -> torch.Tensor:
+    """Choose k starting centres, each with probability proportional to its squared distance to those chosen.
+
+    Arthur and Vassilvitskii 2007.
+    Where fewer than k points are distinct, the remaining centres are points moved by a little noise, so that no two codes are equal.
+
+    Args:
+        points: float [n, d] on the CPU, n >= 1.
+        k: How many.
+        generator: CPU generator.
+    """
+    n, d = points.shape
+    noise = JITTER * points.square().mean().sqrt().clamp_min(JITTER)
+    centres = torch.empty(k, d, dtype=points.dtype)
+    chosen = int(torch.randint(n, (1,), generator=generator))
+    centres[0] = points[chosen]
+    distance = (points - centres[0]).square().sum(1)
+    for index in range(1, k):
+        total = float(distance.sum())
+        if total > 0:
+            chosen = int(torch.multinomial(distance.double() / total, 1, generator=generator))
+            centres[index] = points[chosen]
+        else:
+            chosen = int(torch.randint(n, (1,), generator=generator))
+            centres[index] = points[chosen] + noise * torch.randn(d, generator=generator)
+        distance = torch.minimum(distance, (points - centres[index]).square().sum(1))
+    return centres
+
+
+def kmeans(points: torch.Tensor, k: int, generator: torch.Generator, iterations: int = 25) -> torch.Tensor:
+    """Lloyd's algorithm from a k-means++ start; an emptied cluster restarts at the point worst served.
+
+    Args:
+        points: float32 [n, d], n >= 1; computed on the CPU whatever its device.
+        k: Number of centres.
+        generator: CPU generator, the only source of randomness.
+        iterations: At most so many; stops when no point changes its centre.
+
+    Returns:
+        float32 [k, d] on the CPU.
+    """
+    points = points.detach().cpu()
+    centres = kmeans_plus_plus(points, k, generator)
+    previous = None
+    for _ in range(iterations):
+        index, distance = nearest(points, centres)
+        if previous is not None and torch.equal(index, previous):
+            break
+        previous = index
+        size = torch.bincount(index, minlength=k)
+        total = torch.zeros_like(centres).index_add_(0, index, points)
+        filled = size > 0
+        centres[filled] = total[filled] / size[filled, None]
+        empty = torch.nonzero(~filled).flatten()
+        worst = torch.argsort(distance, descending=True, stable=True)[: len(empty)]
+        worst = worst[distance[worst] > 0]
+        centres[empty[: len(worst)]] = points[worst]
+    return centres

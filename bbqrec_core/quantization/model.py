@@ -1,0 +1,176 @@
+"""The quantizer: encoders, gated fusion, behaviour, codebooks, decoders.
+
+What it takes to encode an item and to reconstruct it is here. What only training needs (CLUB's network, the sequence encoder) is in
+`losses.py`, so that a saved quantizer carries nothing it does not use.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from bbqrec_core.quantization.codebook import Quantized, ResidualQuantizer
+from bbqrec_core.quantization.config import QuantizationConfig
+
+Features = Mapping[str, torch.Tensor]
+"""Per modality float32 [n, d_m]."""
+Masks = Mapping[str, torch.Tensor]
+"""Per modality bool [n]: whether the item has it."""
+
+
+def mlp(inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> nn.Sequential:
+    """Two linear layers with GELU between."""
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs))
+
+
+class ModalityCoder(nn.Module):
+    """Both encoders of a modality, its decoder and its gate.
+
+    Attributes:
+        aligned: B_m, what behaviour can use.
+        specific: S_m, what only the modality has.
+        decoder: D_m([q(b); s]).
+        gate: Logit of the fusion, zero at first: the fusion starts as a plain mean.
+        mean, scale: Standardise features: x~ = (x - mean) / scale, with one scale for all dimensions, which keeps distances.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, features: int, config: QuantizationConfig) -> None:
+        super().__init__()
+        self.aligned = mlp(features, config.hidden, config.dimensions, config.encoder_dropout)
+        self.specific = mlp(features, config.hidden, config.specific_dimensions)
+        self.decoder = mlp(config.dimensions + config.specific_dimensions, config.hidden, features)
+        self.gate = nn.Linear(config.dimensions, 1)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.zeros_(self.gate.bias)
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(()))
+
+    @torch.no_grad()
+    def fit_standardisation(self, values: torch.Tensor) -> None:
+        """Take mean and scale from the fitted items that have the modality, float32 [n, d_m]; constant features keep scale 1."""
+        self.mean.copy_(values.mean(0))
+        scale = float((values - self.mean).square().mean().sqrt())
+        self.scale.fill_(scale if scale > 1e-6 else 1.0)
+
+    def standardise(self, values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Standardised features, zero where absent whatever was given there."""
+        return torch.where(present[:, None], (values - self.mean) / self.scale, 0.0)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A batch of items in the shared space.
+
+    Attributes:
+        standardised: x~ per modality, float32 [n, d_m].
+        aligned: b per modality, normalised, float32 [n, d]; zero where absent.
+        specific: s per modality, float32 [n, s]; zero where absent.
+        present: Masks.
+        content: Normalised gated mean of the b that are present, float32 [n, d]; zero where none is.
+        has_content: bool [n].
+        predicted: z^ = Z(content), float32 [n, d]; zero where there is no content.
+    """
+
+    standardised: dict[str, torch.Tensor]
+    aligned: dict[str, torch.Tensor]
+    specific: dict[str, torch.Tensor]
+    present: dict[str, torch.Tensor]
+    content: torch.Tensor
+    has_content: torch.Tensor
+    predicted: torch.Tensor
+
+
+class BehaviourQuantizer(nn.Module):
+    """From frozen features and train-only behaviour to codes.
+
+    Attributes:
+        coders: One `ModalityCoder` per modality.
+        behaviour: z, learnable, float32 [n_items, d].
+        anchor: What z started from, float32 [n_items, d].
+        has_behaviour: bool [n_items]; where false z is neither used nor learned.
+        foretell: Z, the regression of z on content.
+        quantizer: The shared codebooks.
+    """
+
+    anchor: torch.Tensor
+    has_behaviour: torch.Tensor
+
+    def __init__(self, config: QuantizationConfig, feature_dimensions: Mapping[str, int], n_items: int) -> None:
+        super().__init__()
+        self.config = config
+        self.modalities = tuple(feature_dimensions)
+        self.coders = nn.ModuleDict({name: ModalityCoder(size, config) for name, size in feature_dimensions.items()})
+        self.behaviour = nn.Parameter(torch.zeros(n_items, config.dimensions))
+        self.register_buffer("anchor", torch.zeros(n_items, config.dimensions))
+        self.register_buffer("has_behaviour", torch.zeros(n_items, dtype=torch.bool))
+        self.foretell = mlp(config.dimensions, config.hidden, config.dimensions, config.encoder_dropout)
+        self.quantizer = ResidualQuantizer(config.codebook_sizes, config.dimensions, config.behaviour_in_last_level)
+
+    def coder(self, modality: str) -> ModalityCoder:
+        """The coder of a modality."""
+        module = self.coders[modality]
+        assert isinstance(module, ModalityCoder)
+        return module
+
+    def normalise(self, vectors: torch.Tensor) -> torch.Tensor:
+        """The one normalisation that b, z and the fusion share before level 1: LN without parameters, so that nothing can shrink it."""
+        return F.layer_norm(vectors, (self.config.dimensions,))
+
+    @torch.no_grad()
+    def set_behaviour(self, vectors: torch.Tensor, has_behaviour: torch.Tensor) -> None:
+        """Start z from train-only behaviour, and anchor it there.
+
+        Args:
+            vectors: float32 [n_items, d].
+            has_behaviour: bool [n_items].
+        """
+        self.anchor.copy_(vectors)
+        self.behaviour.copy_(vectors)
+        self.has_behaviour.copy_(has_behaviour)
+
+    def encode(self, features: Features, present: Masks) -> Encoded:
+        """Encode items from content. Features of a modality that an item lacks never matter."""
+        standardised, aligned, specific, weights = {}, {}, {}, {}
+        masks = {name: present[name] for name in self.modalities}
+        for name in self.modalities:
+            coder, mask = self.coder(name), masks[name][:, None]
+            standardised[name] = coder.standardise(features[name], masks[name])
+            aligned[name] = torch.where(mask, self.normalise(coder.aligned(standardised[name])), 0.0)
+            specific[name] = torch.where(mask, coder.specific(standardised[name]), 0.0)
+            weights[name] = torch.where(mask, coder.gate(aligned[name]), float("-inf"))
+        logits = torch.cat([weights[name] for name in self.modalities], 1)
+        has_content = torch.stack([masks[name] for name in self.modalities]).any(0)
+        # All -inf would make NaN; such rows are zeroed right after.
+        gates = torch.where(has_content[:, None], logits, 0.0).softmax(1)
+        mixed = torch.stack([gates[:, [column]] * aligned[name] for column, name in enumerate(self.modalities)]).sum(0)
+        content = torch.where(has_content[:, None], self.normalise(mixed), 0.0)
+        predicted = torch.where(has_content[:, None], self.foretell(content), 0.0)
+        return Encoded(standardised, aligned, specific, masks, content, has_content, predicted)
+
+    def fuse(self, encoded: Encoded, behaviour: torch.Tensor) -> torch.Tensor:
+        """f: content where there is any, else z', normalised. float32 [n, d]."""
+        return torch.where(encoded.has_content[:, None], encoded.content, self.normalise(behaviour))
+
+    def known_behaviour(self, encoded: Encoded, items: torch.Tensor | None, predict: torch.Tensor | None = None) -> torch.Tensor:
+        """z': an item's own z, or z^ where it has none, is new, or `predict` says so.
+
+        Args:
+            encoded: The items' encoding.
+            items: item_idx, int64 [n]; None for new items.
+            predict: bool [n], where to take z^ although z is known; ignored for items without content.
+        """
+        if items is None:
+            return encoded.predicted
+        own = self.has_behaviour[items]
+        if predict is not None:
+            own = own & ~(predict & encoded.has_content)
+        return torch.where(own[:, None], F.embedding(items, self.behaviour), encoded.predicted)
+
+    def quantize_fused(self, encoded: Encoded, behaviour: torch.Tensor) -> Quantized:
+        """The fused chain."""
+        return self.quantizer(self.fuse(encoded, behaviour), behaviour)

@@ -1,0 +1,108 @@
+"""Probes: small models fitted after training, judged on items held out, that say what codes and encoders carry.
+
+Nothing learned judges itself: R2 comes from here, not from the decoder, and what s and b share from here, not from CLUB.
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from bbqrec_core.quantization.model import mlp
+
+MAX_ITEMS = 20_000
+"""Probes take at most so many items, drawn with the seed."""
+FOLDS = 5
+RIDGE = 1.0
+MLP_STEPS = 300
+
+
+def folds(n: int, seed: int) -> np.ndarray:
+    """A fold number per item, int64 [n], as even as can be, shuffled with the seed."""
+    return np.random.default_rng(seed).permutation(np.arange(n) % FOLDS)
+
+
+def r2(truth: np.ndarray, predicted: np.ndarray, baseline: np.ndarray) -> float:
+    """1 - sum ||truth - predicted||^2 / sum ||truth - baseline||^2; NaN where the baseline is already exact.
+
+    Args:
+        truth: float [n, d].
+        predicted: float [n, d].
+        baseline: float [n, d] or [d], the mean of the items that the predictor was fitted on.
+    """
+    spread = float(((truth - baseline) ** 2).sum())
+    return 1.0 - float(((truth - predicted) ** 2).sum()) / spread if spread > 1e-9 else float("nan")
+
+
+def r2_from_codes(codes: np.ndarray, sizes: list[int], values: np.ndarray, seed: int) -> list[float]:
+    """R2 of features foretold from codes alone, per number of levels, on held-out items.
+
+    Ridge regression (penalty `RIDGE` on all but the intercept) on one-hot codes of levels 1..l, in `FOLDS` folds: every item is
+    foretold by a probe that has not seen it.
+
+    Args:
+        codes: int64 [n, L].
+        sizes: K_1..K_L.
+        values: float32 [n, d].
+        seed: Draws folds, and items beyond `MAX_ITEMS`.
+
+    Returns:
+        One R2 per level; NaN with fewer than 2 * FOLDS items, or where the features are constant.
+    """
+    n = len(codes)
+    if n > MAX_ITEMS:
+        chosen = np.sort(np.random.default_rng(seed).choice(n, MAX_ITEMS, replace=False))
+        codes, values, n = codes[chosen], values[chosen], MAX_ITEMS
+    if n < 2 * FOLDS:
+        return [float("nan")] * len(sizes)
+    fold = folds(n, seed)
+    results = []
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    truth = torch.from_numpy(values).double()
+    onehot = torch.zeros(n, int(offsets[-1]), dtype=torch.float64)
+    onehot.scatter_(1, torch.from_numpy(codes + offsets[:-1]), 1.0)
+    for level in range(1, len(sizes) + 1):
+        inputs = onehot[:, : int(offsets[level])]
+        predicted, baseline = torch.empty_like(truth), torch.empty_like(truth)
+        for number in range(FOLDS):
+            fit, held = torch.from_numpy(fold != number), torch.from_numpy(fold == number)
+            mean_in, mean_out = inputs[fit].mean(0), truth[fit].mean(0)
+            centred = inputs[fit] - mean_in
+            gram = centred.T @ centred + RIDGE * torch.eye(centred.shape[1], dtype=torch.float64)
+            weights = torch.linalg.solve(gram, centred.T @ (truth[fit] - mean_out))
+            predicted[held] = (inputs[held] - mean_in) @ weights + mean_out
+            baseline[held] = mean_out
+        results.append(r2(truth.numpy(), predicted.numpy(), baseline.numpy()))
+    return results
+
+
+def shared_information_r2(specific: np.ndarray, aligned: np.ndarray, seed: int) -> float:
+    """How well an MLP foretells b from s on held-out items: the judge of disentangling. About 0 is apart, 1 is the same.
+
+    Args:
+        specific: s, float32 [n, s].
+        aligned: b, float32 [n, d].
+        seed: Draws weights, the held-out fifth, and items beyond `MAX_ITEMS`.
+    """
+    n = len(specific)
+    if n < 2 * FOLDS:
+        return float("nan")
+    chosen = np.sort(np.random.default_rng(seed).choice(n, min(n, MAX_ITEMS), replace=False))
+    held = torch.from_numpy(folds(len(chosen), seed) == 0)
+    inputs, outputs = torch.from_numpy(specific[chosen]).float(), torch.from_numpy(aligned[chosen]).float()
+    mean, scale = inputs[~held].mean(0), inputs[~held].std(0).clamp_min(1e-6)
+    inputs = (inputs - mean) / scale
+    baseline = outputs[~held].mean(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        probe = mlp(inputs.shape[1], 64, outputs.shape[1])
+    optimizer = torch.optim.AdamW(probe.parameters(), lr=3e-3, weight_decay=1e-2)
+    generator = torch.Generator().manual_seed(seed)
+    fit_in, fit_out = inputs[~held], outputs[~held] - baseline
+    for _ in range(MLP_STEPS):
+        rows = torch.randint(len(fit_in), (min(512, len(fit_in)),), generator=generator)
+        optimizer.zero_grad(set_to_none=True)
+        F.mse_loss(probe(fit_in[rows]), fit_out[rows]).backward()
+        optimizer.step()
+    with torch.no_grad():
+        predicted = probe(inputs[held]) + baseline
+    return r2(outputs[held].numpy(), predicted.numpy(), baseline.numpy())

@@ -1,0 +1,230 @@
+"""Stage `quantize`: features and train behaviour in, semantic IDs out."""
+
+import logging
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save_file
+
+from bbqrec_core import schema
+from bbqrec_core.dataset import SequenceDataset, load_features
+from bbqrec_core.quantization.assign import Assignment, EncodedCatalogue, TrainedQuantizer, assign_ids, encode_items
+from bbqrec_core.quantization.collisions import collision_share
+from bbqrec_core.quantization.data import TrainingData, listing_hashes, prepare, representatives
+from bbqrec_core.quantization.health import Row, agreement, cohesion_rows, usage, usage_rows
+from bbqrec_core.quantization.lcp import BehaviourLcp, behaviour_lcp
+from bbqrec_core.quantization.model import BehaviourQuantizer
+from bbqrec_core.quantization.probes import r2_from_codes, shared_information_r2
+from bbqrec_core.quantization.training import Trainer
+from bbqrec_core.stage import StageContext, Statistics
+
+log = logging.getLogger(__name__)
+
+HISTORY = 20
+"""Width of padded histories; nothing here looks at them, whole histories are used."""
+
+
+def run(context: StageContext) -> Statistics:
+    """Train the quantizer, give every item an ID, measure the codes, write all of it.
+
+    Raises:
+        StageError: Features or catalogue do not allow it; see `data.prepare`.
+    """
+    profile = context.profile
+    config = profile.quantization
+    with deterministic(profile.compute.threads):
+        device = choose_device(profile.compute.device)
+        dataset = SequenceDataset.load(context.input("ingest"), HISTORY)
+        data = prepare(dataset, load_features(context.input("embed")), config)
+        log.info("Training on %d items (%d cold), %s, %s.", len(data.fitted), len(data.cold), "+".join(data.features), device)
+        trainer = Trainer(data, config, profile.seed, device)
+        curve = trainer.train()
+        model = trainer.model
+        encoded, assignment, hashes = assign_catalogue(model, data)
+        TrainedQuantizer(model, assignment.fused, hashes).save(context.out)
+        present = {name: mask.numpy() for name, mask in data.present.items()}
+        _write_ids(context.out, assignment, present, config.levels)
+        _write_vectors(context.out, model, assignment, present)
+        _write_usage(context.out, assignment, present, config.codebook_sizes)
+        health = measure(data, config.codebook_sizes, encoded, assignment, hashes, profile.seed)
+        behaviour = behaviour_lcp(assignment.fused, dataset, profile.seed)
+        health += _lcp_rows(behaviour)
+        _write(context.out / "codebook_health.parquet", schema.HEALTH, health)
+        _write(context.out / "curve.parquet", schema.CURVE, curve.rows)
+    return _statistics(data, config.codebook_sizes, assignment, health, curve.last())
+
+
+@contextmanager
+def deterministic(threads: int) -> Iterator[None]:
+    """Deterministic kernels and a fixed number of threads, for the time of a `with` block."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a workspace of its own
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(), torch.get_num_threads()
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.set_num_threads(before[2])
+
+
+def choose_device(name: str) -> torch.device:
+    """The profile's device; `auto` is a CUDA GPU when there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def assign_catalogue(model: BehaviourQuantizer, data: TrainingData) -> tuple[EncodedCatalogue, Assignment, np.ndarray]:
+    """IDs of the whole catalogue: fitted items first, then the cold ones around them, as any new item later.
+
+    Returns:
+        Encoding and assignment in item_idx order, and the listing hashes, int64 [n_items].
+    """
+    items = np.arange(data.n_items)
+    encoded = encode_items(model, data.features, data.present, items)
+    hashes = listing_hashes(data.features, data.present)
+    share = model.config.share_identical
+    fused = np.zeros_like(encoded.wished)
+    moved, shares = np.zeros(data.n_items, dtype=bool), np.zeros(data.n_items, dtype=bool)
+    for group, existing in ((data.fitted, data.fitted[:0]), (data.cold, data.fitted)):
+        part = EncodedCatalogue(encoded.wished[group], encoded.starts[group], encoded.behaviour[group], {}, {}, {})
+        assigned = assign_ids(model, part, hashes[group], fused[existing], hashes[existing], share)
+        fused[group], moved[group], shares[group] = assigned.fused, assigned.moved, assigned.shares
+    if share:  # the one that was there first shares too
+        _, inverse, counts = np.unique(fused, axis=0, return_inverse=True, return_counts=True)
+        shares = counts[inverse.reshape(-1)] > 1
+    return encoded, Assignment(fused, encoded.modality_codes, moved, shares), hashes
+
+
+def measure(
+    data: TrainingData, sizes: list[int], encoded: EncodedCatalogue, assignment: Assignment, hashes: np.ndarray, seed: int
+) -> list[Row]:
+    """Every health figure that needs no validation."""
+    rows: list[Row] = list(usage_rows(schema.FUSED, assignment.fused, sizes))
+    distinct = representatives(hashes) == np.arange(data.n_items)
+    for name, codes in (("before", encoded.wished), ("after", assignment.fused)):
+        rows.append((schema.FUSED, 0, f"collision_share_{name}_repair", collision_share(codes)))
+        rows.append((schema.FUSED, 0, f"collision_share_{name}_repair_distinct_listings", collision_share(codes[distinct])))
+    rows.append((schema.FUSED, 0, "identical_listing_share", float((~distinct).mean())))
+    rows.append((schema.FUSED, 0, "moved_by_repair_share", float(assignment.moved.mean())))
+    for name in data.features:
+        has = data.present[name].numpy()
+        values = data.features[name].numpy()[has]
+        own, fused = assignment.modality_codes[name][has], assignment.fused[has]
+        rows += usage_rows(name, own, sizes)
+        rows.append((name, 0, "collision_share", collision_share(own)))
+        for source, codes in ((schema.FUSED, fused), (name, own)):
+            for level, value in enumerate(r2_from_codes(codes, sizes, values, seed), start=1):
+                rows.append((source, level, f"r2_{name}", value))
+            rows += cohesion_rows(source, codes, name, values)
+        rows.append(
+            (name, 0, "specific_to_aligned_r2", shared_information_r2(encoded.specific[name][has], encoded.aligned[name][has], seed))
+        )
+    if len(data.features) == 2:
+        both = np.logical_and(*(mask.numpy() for mask in data.present.values()))
+        text, image = (assignment.modality_codes[name][both] for name in data.features)
+        for level, size in enumerate(sizes, start=1):
+            observed, shuffled = agreement(text[:, level - 1], image[:, level - 1], size)
+            rows += [
+                (schema.FUSED, level, "text_image_agreement", observed),
+                (schema.FUSED, level, "text_image_agreement_shuffled", shuffled),
+            ]
+    return [row for row in rows if math.isfinite(row[3])]
+
+
+def _lcp_rows(behaviour: BehaviourLcp | None) -> list[Row]:
+    if behaviour is None:
+        return [(schema.FUSED, 0, "behaviour_lcp_pairs", 0.0)]
+    rows = [(schema.FUSED, 0, f"behaviour_lcp_{name}", float(value)) for name, value in vars(behaviour).items()]
+    return [row for row in rows if math.isfinite(row[3])]
+
+
+def _write(path: Path, table_schema: pa.Schema, rows: list) -> None:
+    columns = zip(*rows, strict=True) if rows else [[] for _ in table_schema]
+    pq.write_table(
+        pa.table([pa.array(list(column), type=kind.type) for column, kind in zip(columns, table_schema, strict=True)], schema=table_schema),
+        path,
+    )
+
+
+def _write_ids(out: Path, assignment: Assignment, present: dict[str, np.ndarray], levels: int) -> None:
+    n = len(assignment.fused)
+    table_schema = schema.semantic_id_schema(levels)
+
+    def column(codes: np.ndarray, has: np.ndarray) -> pa.Array:
+        flat = np.where(has[:, None], codes, 0).astype(np.int16).reshape(-1)
+        return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=table_schema.field(schema.FUSED).type, mask=pa.array(~has))
+
+    arrays = [pa.array(np.arange(n, dtype=np.int32)), column(assignment.fused, np.ones(n, dtype=bool))]
+    for name in schema.MODALITIES:
+        codes = assignment.modality_codes.get(name, np.zeros_like(assignment.fused))
+        arrays.append(column(codes, present.get(name, np.zeros(n, dtype=bool))))
+    pq.write_table(pa.table(arrays, schema=table_schema), out / "semantic_ids.parquet")
+
+
+def _write_vectors(out: Path, model: BehaviourQuantizer, assignment: Assignment, present: dict[str, np.ndarray]) -> None:
+    device = model.behaviour.device
+    tensors = {schema.FUSED: model.quantizer.decode(torch.from_numpy(assignment.fused).to(device)).cpu()}
+    for name in schema.MODALITIES:
+        tensors[name] = torch.zeros_like(tensors[schema.FUSED])
+        if name in present:
+            vectors = model.quantizer.decode(torch.from_numpy(assignment.modality_codes[name]).to(device)).cpu()
+            tensors[name] = torch.where(torch.from_numpy(present[name])[:, None], vectors, 0.0)
+    save_file({name: tensor.float().contiguous() for name, tensor in tensors.items()}, out / "quantized.safetensors")
+
+
+def _write_usage(out: Path, assignment: Assignment, present: dict[str, np.ndarray], sizes: list[int]) -> None:
+    rows = []
+    for source in (schema.FUSED, *present):
+        codes = assignment.fused if source == schema.FUSED else assignment.modality_codes[source][present[source]]
+        for level, counts in enumerate(usage(codes, sizes), start=1):
+            rows += [(source, level, code, int(items)) for code, items in enumerate(counts)]
+    _write(out / "usage.parquet", schema.USAGE, rows)
+
+
+def _statistics(data: TrainingData, sizes: list[int], assignment: Assignment, health: list[Row], losses: dict[str, float]) -> Statistics:
+    value = {(source, level, name): number for source, level, name, number in health}
+    fused = schema.FUSED
+    last = len(sizes)
+    levels = range(1, last + 1)
+    statistics: Statistics = {
+        "items": data.n_items,
+        "fitted_items": len(data.fitted),
+        "cold_items": len(data.cold),
+        "blank_items": int((~np.any([mask.numpy() for mask in data.present.values()], axis=0)).sum()),
+        "levels": last,
+        "codebook_sizes": ",".join(map(str, sizes)),
+        "distinct_ids": len(np.unique(assignment.fused, axis=0)),
+        "collision_share_before": value[fused, 0, "collision_share_before_repair"],
+        "collision_share_before_distinct_listings": value[fused, 0, "collision_share_before_repair_distinct_listings"],
+        "collision_share": value[fused, 0, "collision_share_after_repair"],
+        "collision_share_distinct_listings": value[fused, 0, "collision_share_after_repair_distinct_listings"],
+        "identical_listings": round(value[fused, 0, "identical_listing_share"] * data.n_items),
+        "items_sharing_an_id": int(assignment.shares.sum()),
+        "items_moved_by_repair": int(assignment.moved.sum()),
+        "used_code_share": min(value[fused, level, "used_code_share"] for level in levels),
+        "largest_code_share": value[fused, 1, "largest_code_share"],
+    }
+    for level in levels:
+        statistics[f"perplexity_level_{level}"] = value[fused, level, "perplexity"]
+    for name in schema.MODALITIES:
+        statistics[f"reconstruction_r2_{name}"] = value.get((name, last, f"r2_{name}"))
+        statistics[f"fused_r2_{name}"] = value.get((fused, last, f"r2_{name}"))
+        statistics[f"null_{name}_codes"] = data.n_items - (int(data.present[name].sum()) if name in data.present else 0)
+    statistics["null_fused_codes"] = 0
+    statistics["behaviour_lcp_ratio"] = value.get((fused, 0, "behaviour_lcp_ratio"))
+    statistics["behaviour_lcp_difference"] = value.get((fused, 0, "behaviour_lcp_difference"))
+    statistics["behaviour_lcp_pairs"] = int(value[fused, 0, "behaviour_lcp_pairs"])
+    statistics["nan_losses"] = sum(not math.isfinite(number) for number in losses.values())
+    for name, number in sorted(losses.items()):
+        if name != "train/revived_codes":
+            statistics[f"final_{name.removeprefix('train/')}"] = number
+    return statistics

@@ -1,0 +1,300 @@
+"""Training of stage 1: warm-up without codebooks, k-means, then everything together.
+
+    L = w_rec L_rec + [L_codebook + beta L_commit] + w_reg L_reg + w_anchor L_anchor
+        + l_mi L_club + l_beh (a) L_seq + l_beh (b) L_item + l_sem L_sem
+
+with x^_m = D_m([q(b_m); s_m]), L_rec = mean ||x^_m - x~_m||^2 over present modalities; L_codebook and L_commit summed over levels,
+averaged over the chains of the fusion, each modality and z; L_reg = ||Z(content) - sg(z)||^2; L_anchor = ||z - z_0||^2; the others
+as `losses.py` states them. During warm-up q is the identity and the bracket is empty.
+"""
+
+import logging
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from bbqrec_core.progress import track
+from bbqrec_core.quantization.behaviour import behaviour_vectors, cooccurrence, shifted_ppmi
+from bbqrec_core.quantization.codebook import Quantized, masked_mean
+from bbqrec_core.quantization.config import QuantizationConfig
+from bbqrec_core.quantization.data import TrainingData
+from bbqrec_core.quantization.kmeans import nearest
+from bbqrec_core.quantization.losses import Club, SequenceContrast, info_nce, symmetric_info_nce
+from bbqrec_core.quantization.model import BehaviourQuantizer, Encoded
+
+log = logging.getLogger(__name__)
+
+ENCODE_BATCH = 8192
+GRADIENT_NORM = 5.0
+SETTLING_SHARE = 0.25
+"""No code is revived in the last quarter of training, so that what is revived has time to settle."""
+
+
+@dataclass
+class Curve:
+    """Mean losses per epoch, each times its weight so that they add up, as rows of the curve table: (epoch from 1, name, value)."""
+
+    rows: list[tuple[int, str, float]] = field(default_factory=list)
+
+    def last(self) -> dict[str, float]:
+        """The values of the last epoch, by name."""
+        step = self.rows[-1][0]
+        return {name: value for at, name, value in self.rows if at == step}
+
+
+class Trainer:
+    """Holds what changes while stage 1 is trained."""
+
+    def __init__(self, data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device) -> None:
+        self.data, self.config, self.device = data, config, device
+        self.generator = torch.Generator().manual_seed(seed)
+        # Layers' initial weights and dropout masks come from torch's global generators, the rest from the one above.
+        torch.manual_seed(seed)
+        self.model = BehaviourQuantizer(config, {name: values.shape[1] for name, values in data.features.items()}, data.n_items)
+        self._start_from_data()
+        self.model.to(device)
+        self.clubs = torch.nn.ModuleDict(
+            {name: Club(config.specific_dimensions, config.dimensions, config.hidden) for name in data.features}
+            if config.club_weight
+            else {}
+        ).to(device)
+        self.sequence = SequenceContrast(config.dimensions).to(device) if config.sequence_weight else None
+        self.trained = [*self.model.parameters(), *(self.sequence.parameters() if self.sequence else [])]
+        self.optimizer = torch.optim.AdamW(self._parameter_groups(), lr=config.learning_rate)
+        self.club_optimizer = torch.optim.Adam(self.clubs.parameters(), lr=config.learning_rate) if len(self.clubs) else None
+        self.features = {name: values.to(device) for name, values in data.features.items()}
+        self.present = {name: mask.to(device) for name, mask in data.present.items()}
+        self.fitted = torch.from_numpy(data.fitted)
+        self.quantizing = False
+        total = (config.warmup_epochs + config.epochs) * math.ceil(len(data.fitted) / config.batch_size)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: 0.05 + 0.475 * (1 + math.cos(math.pi * step / total))
+        )
+        lengths = np.diff(data.offsets)
+        self.sequences = np.flatnonzero(lengths >= 2)
+        share = data.counts / max(1, data.counts.sum())
+        self.log_share = torch.from_numpy(np.log(np.maximum(share, 1e-12))).float().to(device)
+
+    def _start_from_data(self) -> None:
+        fitted = torch.from_numpy(self.data.fitted)
+        for name, values in self.data.features.items():
+            self.model.coder(name).fit_standardisation(values[fitted][self.data.present[name][fitted]])
+        together = cooccurrence(self.data.offsets, self.data.items, self.data.n_items, self.config.cooccurrence_window)
+        vectors, known = behaviour_vectors(shifted_ppmi(together, self.config.ppmi_shift), self.config.dimensions, self.generator)
+        self.model.set_behaviour(vectors, known)
+
+    def _parameter_groups(self) -> list[dict]:
+        """Weight decay on the encoders only: on codes and z it would work against what they are to keep."""
+        plain = [self.model.behaviour, *self.model.quantizer.parameters()]
+        rest = [parameter for parameter in self.trained if all(parameter is not other for other in plain)]
+        return [{"params": rest, "weight_decay": self.config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+    def train(self) -> Curve:
+        """Run all epochs."""
+        curve = Curve()
+        config = self.config
+        total = config.warmup_epochs + config.epochs
+        for epoch in track(range(1, total + 1), "quantizer, epochs", total=total, unit="epoch"):
+            if epoch == config.warmup_epochs + 1:
+                self._start_codebooks()
+            curve.rows += [(epoch, f"train/{name}", value) for name, value in sorted(self._epoch().items())]
+            since = epoch - config.warmup_epochs
+            if config.revive_every and since > 0 and since % config.revive_every == 0 and since <= config.epochs * (1 - SETTLING_SHARE):
+                curve.rows.append((epoch, "train/revived_codes", float(self._revive())))
+        self.model.eval()
+        return curve
+
+    def _epoch(self) -> dict[str, float]:
+        self.model.train()
+        order = self.fitted[torch.randperm(len(self.fitted), generator=self.generator)]
+        sums: dict[str, torch.Tensor] = {}
+        batches = order.split(self.config.batch_size)
+        for items in batches:
+            for name, value in self._step(items.to(self.device)).items():
+                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
+        return {name: float(value) / len(batches) for name, value in sums.items()}
+
+    def _step(self, items: torch.Tensor) -> dict[str, torch.Tensor]:
+        encoded = self._encode(items)
+        self._fit_clubs(encoded)
+        losses = self._item_losses(encoded, items)
+        if self.sequence is not None and len(self.sequences):
+            losses["sequence"] = self.config.sequence_weight * self._sequence_loss()
+        loss = torch.stack(list(losses.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.trained, GRADIENT_NORM)
+        self.optimizer.step()
+        self.schedule.step()
+        return {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
+
+    def _encode(self, items: torch.Tensor) -> Encoded:
+        return self.model.encode(
+            {name: values[items] for name, values in self.features.items()}, {name: mask[items] for name, mask in self.present.items()}
+        )
+
+    def _training_behaviour(self, encoded: Encoded, items: torch.Tensor) -> torch.Tensor:
+        predict = torch.rand(len(items), generator=self.generator).to(self.device) < self.config.predicted_behaviour_share
+        return self.model.known_behaviour(encoded, items, predict)
+
+    def _item_losses(self, encoded: Encoded, items: torch.Tensor) -> dict[str, torch.Tensor]:
+        config, model = self.config, self.model
+        own = F.embedding(items, model.behaviour)
+        known = model.has_behaviour[items]
+        losses: dict[str, torch.Tensor] = {}
+        chains: list[Quantized] = []
+        quantized = encoded.aligned
+        if self.quantizing:
+            chains.append(model.quantize_fused(encoded, self._training_behaviour(encoded, items)))
+            quantized = {}
+            for name, vectors in encoded.aligned.items():
+                chain = model.quantizer(vectors, mask=encoded.present[name])
+                quantized[name] = chain.vectors
+                chains.append(chain)
+            chains.append(model.quantizer(model.normalise(own), mask=known))
+            losses["codebook"] = torch.stack([chain.codebook_loss for chain in chains]).mean()
+            losses["commitment"] = config.commitment_weight * torch.stack([chain.commitment_loss for chain in chains]).mean()
+        if config.reconstruction_weight:
+            losses["reconstruction"] = config.reconstruction_weight * self._reconstruction(encoded, quantized)
+        target = model.normalise(own.detach())
+        if config.regression_weight:
+            error = (model.normalise(encoded.predicted) - target).square().mean(1)
+            losses["regression"] = config.regression_weight * masked_mean(error, known & encoded.has_content)
+        if config.anchor_weight:
+            losses["anchor"] = config.anchor_weight * F.mse_loss(own, model.anchor[items])
+        if config.item_behaviour_weight:
+            terms = []
+            for name in model.modalities:
+                both = known & encoded.present[name]
+                terms.append(info_nce(quantized[name][both], target[both], config.temperature))
+            losses["item_behaviour"] = config.item_behaviour_weight * torch.stack(terms).mean()
+        if config.semantic_weight and len(model.modalities) == 2 and self.quantizing:
+            losses["semantic"] = config.semantic_weight * self._semantic(encoded)
+        if config.club_weight:
+            terms = [club.bound(*pair) for club, pair in self._club_inputs(encoded)]
+            if terms:
+                losses["club"] = config.club_weight * torch.stack(terms).mean()
+        return losses
+
+    def _reconstruction(self, encoded: Encoded, quantized: dict[str, torch.Tensor]) -> torch.Tensor:
+        terms = []
+        for name in self.model.modalities:
+            mask = encoded.present[name]
+            keep = (torch.rand(len(mask), 1, generator=self.generator) >= self.config.specific_dropout).to(self.device)
+            decoded = self.model.coder(name).decoder(torch.cat([quantized[name], encoded.specific[name] * keep], 1))
+            terms.append(masked_mean((decoded - encoded.standardised[name]).square().mean(1), mask))
+        return torch.stack(terms).mean()
+
+    def _semantic(self, encoded: Encoded) -> torch.Tensor:
+        first, second = self.model.modalities
+        both = encoded.present[first] & encoded.present[second]
+        if int(both.sum()) < 2:
+            return encoded.content.sum() * 0.0
+        level = self.config.semantic_from_level
+        sides = [self.model.quantizer(encoded.aligned[name][both]).from_level(level) for name in (first, second)]
+        return symmetric_info_nce(sides[0], sides[1], self.config.temperature)
+
+    def _club_inputs(self, encoded: Encoded) -> list[tuple[Club, tuple[torch.Tensor, torch.Tensor]]]:
+        """Per modality the network and (s, b) of present items, both normalised."""
+        inputs = []
+        for name, module in self.clubs.items():
+            assert isinstance(module, Club)
+            mask = encoded.present[name]
+            if int(mask.sum()) >= 2:
+                specific = F.layer_norm(encoded.specific[name][mask], (self.config.specific_dimensions,))
+                inputs.append((module, (specific, encoded.aligned[name][mask])))
+        return inputs
+
+    def _fit_clubs(self, encoded: Encoded) -> None:
+        """One maximum-likelihood step of q(b|s), on detached inputs."""
+        inputs = self._club_inputs(encoded)
+        if self.club_optimizer is None or not inputs:
+            return
+        loss = torch.stack([club.negative_log_likelihood(s.detach(), b.detach()) for club, (s, b) in inputs]).sum()
+        self.club_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.club_optimizer.step()
+
+    def _sequence_loss(self) -> torch.Tensor:
+        assert self.sequence is not None
+        data, width = self.data, self.config.sequence_length
+        picked = torch.randint(len(self.sequences), (min(self.config.sequence_batch, len(self.sequences)),), generator=self.generator)
+        rows = self.sequences[picked.numpy()]
+        starts, lengths = data.offsets[rows], np.diff(data.offsets)[rows]
+        shift = (torch.rand(len(rows), generator=self.generator).numpy() * (np.maximum(lengths - width, 0) + 1)).astype(np.int64)
+        columns = np.arange(width)
+        inside = columns[None, :] < np.minimum(lengths, width)[:, None]
+        windows = np.full((len(rows), width), -1, dtype=np.int64)
+        windows[inside] = data.items[((starts + shift)[:, None] + columns[None, :])[inside]]
+        distinct = np.unique(windows[inside])
+        candidates = np.unique(windows[:, 1:][inside[:, 1:]])
+        lookup = np.full(data.n_items, -1, dtype=np.int64)
+        lookup[distinct] = np.arange(len(distinct))
+        place = np.full(data.n_items, -1, dtype=np.int64)
+        place[candidates] = np.arange(len(candidates))
+        row = np.repeat(np.arange(len(rows)), lengths)
+        whole = place[data.items[np.repeat(starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths) + np.arange(lengths.sum())]]
+        own = np.zeros((len(rows), len(candidates)), dtype=bool)
+        own[row[whole >= 0], whole[whole >= 0]] = True
+        items = torch.from_numpy(distinct).to(self.device)
+        encoded = self._encode(items)
+        behaviour = self._training_behaviour(encoded, items)
+        vectors = self.model.quantize_fused(encoded, behaviour).vectors if self.quantizing else self.model.fuse(encoded, behaviour)
+        chosen = torch.from_numpy(candidates).to(self.device)
+        return self.sequence(
+            torch.from_numpy(windows).to(self.device),
+            torch.from_numpy(lookup).to(self.device),
+            vectors,
+            chosen,
+            torch.from_numpy(own).to(self.device),
+            self.log_share[chosen],
+            self.config.temperature,
+        )
+
+    @torch.no_grad()
+    def _fused_inputs(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fused vectors and z' of items as they will be encoded, in batches."""
+        self.model.eval()
+        parts = []
+        for part in items.split(ENCODE_BATCH):
+            part = part.to(self.device)
+            encoded = self._encode(part)
+            behaviour = self.model.known_behaviour(encoded, part)
+            parts.append((self.model.fuse(encoded, behaviour), behaviour))
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+    def _start_codebooks(self) -> None:
+        items = self.fitted
+        if len(items) > self.config.kmeans_items:
+            items = items[torch.randperm(len(items), generator=self.generator)[: self.config.kmeans_items].sort().values]
+        start, behaviour = self._fused_inputs(items)
+        self.model.quantizer.start_codebooks(start, behaviour, self.config.kmeans_iterations, self.generator)
+        self.quantizing = True
+
+    @torch.no_grad()
+    def _revive(self) -> int:
+        """Move codes that no fitted item's fused chain uses onto the inputs that their level serves worst; return how many."""
+        items = self.fitted
+        if len(items) > self.config.kmeans_items:
+            items = items[torch.randperm(len(items), generator=self.generator)[: self.config.kmeans_items].sort().values]
+        start, behaviour = self._fused_inputs(items)
+        chain = self.model.quantizer(start, behaviour)
+        revived = 0
+        for level, codebook in enumerate(self.model.quantizer.codebooks):
+            used = torch.bincount(chain.codes[:, level], minlength=len(codebook))
+            dead = torch.nonzero(used == 0).flatten()
+            if not len(dead):
+                continue
+            _, distance = nearest(chain.inputs[level], codebook)
+            worst = torch.argsort(distance, descending=True, stable=True)[: len(dead)]
+            worst = worst[distance[worst] > 0]
+            codebook[dead[: len(worst)]] = chain.inputs[level][worst]
+            for moment in ("exp_avg", "exp_avg_sq"):
+                state = self.optimizer.state.get(codebook, {})
+                if moment in state:
+                    state[moment][dead[: len(worst)]] = 0.0
+            revived += len(worst)
+        return revived
