@@ -1,7 +1,86 @@
-"""Profile section `sequence`: the sequence model and its training."""
+"""Profile section `sequence`: the sequence model, its parts and its training. Every part has a setting that turns it off."""
 
-from bbqrec_core.config import Section
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from bbqrec_core.config import Section, local_field
+
+Source = Literal["fused", "text", "image"]
+
+
+def _distinct(sources: tuple[Source, ...]) -> tuple[Source, ...]:
+    if len(set(sources)) != len(sources):
+        raise ValueError("a source may be named only once")
+    return sources
+
+
+class SimilarityConfig(Section):
+    """Discretized similarity reweighting of the attention scores."""
+
+    sources: tuple[Source, ...] = Field(("text", "image"), description="whose similarities reweight attention; [] = off")
+    kind: Literal["quantile", "prefix"] = Field(
+        "quantile", description="buckets: quantiles of the cosine between quantized vectors, or length of the codes' common prefix"
+    )
+    buckets: int = Field(8, ge=2, le=64, description="buckets of kind quantile; one more is kept for an item with itself")
+    lr_scale: float = Field(5.0, gt=0, le=100, description="learning rate of the similarity weights, relative to the others'")
+
+    @field_validator("sources")
+    @classmethod
+    def _no_source_twice(cls, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        return _distinct(sources)
 
 
 class SequenceConfig(Section):
-    """See the fields."""
+    """An item-level causal transformer with a generative and a dense head."""
+
+    max_history: int = Field(20, ge=1, le=1000, description="items of a history that the model looks at, most recent ones")
+    dimensions: int = Field(64, ge=4, le=4096)
+    heads: int = Field(2, ge=1, description="attention heads; must divide dimensions")
+    layers: int = Field(2, ge=1, le=48)
+    dropout: float = Field(0.3, ge=0, lt=1)
+    item_ids: bool = Field(True, description="learn a vector per item besides the code vectors")
+    id_dropout: float = Field(
+        0.2, ge=0, lt=1, description="share of item vectors dropped whole in training, so that codes learn to do without"
+    )
+    code_sources: tuple[Source, ...] = Field(("fused", "text", "image"), description="whose code vectors make an item's input; [] = none")
+    similarity: SimilarityConfig = SimilarityConfig()
+    dense_weight: float = Field(1.0, ge=0, description="weight of the dense head's loss; 0 = no dense head")
+    generative_weight: float = Field(1.0, ge=0, description="weight of the generative head's loss; 0 = no generative head")
+    epochs: int = Field(60, ge=1)
+    patience: int = Field(10, ge=1, description="epochs without a better validation NDCG@10 before training stops")
+    batch_size: int = Field(64, ge=1, description="sequences in a training step")
+    learning_rate: float = Field(2e-3, gt=0, le=1)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_share: float = Field(
+        0.05, ge=0, lt=1, description="share of all steps in which the learning rate rises; then it falls as a cosine"
+    )
+    clip_norm: float = Field(1.0, gt=0, description="largest norm of a step's gradient")
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    selection_users: int = Field(5000, ge=0, description="validation users (a seeded sample) that pick the epoch and fit the mix; 0 = all")
+    mixture_steps: int = Field(10, ge=1, le=100, description="the heads' weights are fitted on a grid of 1/steps")
+    exact_limit: int = Field(50_000, ge=0, description="catalogues up to this size are searched by scoring every item, larger ones by beam")
+    beam_width: int = Field(100, ge=1, description="prefixes kept per level of the trie")
+    score_batch: int = local_field(256, ge=1, description="histories scored at a time")
+
+    @field_validator("code_sources")
+    @classmethod
+    def _no_source_twice(cls, sources: tuple[Source, ...], info: ValidationInfo) -> tuple[Source, ...]:
+        if not sources and info.data.get("item_ids") is False:
+            raise ValueError("an item needs an input: set `item_ids: true` or name at least one of `code_sources`")
+        return _distinct(sources)
+
+    @field_validator("heads")
+    @classmethod
+    def _heads_divide(cls, heads: int, info: ValidationInfo) -> int:
+        dimensions = info.data.get("dimensions")
+        if dimensions is not None and dimensions % heads:
+            raise ValueError(f"must divide `dimensions` ({dimensions})")
+        return heads
+
+    @field_validator("generative_weight")
+    @classmethod
+    def _a_head_remains(cls, weight: float, info: ValidationInfo) -> float:
+        if weight == 0 and info.data.get("dense_weight") == 0:
+            raise ValueError("at least one head must remain: give `dense_weight` or `generative_weight` a value above 0")
+        return weight

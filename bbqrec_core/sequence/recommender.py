@@ -1,0 +1,107 @@
+"""The trained model behind the interface that every model shares, and top-k recommendation on top of it."""
+
+from pathlib import Path
+
+import torch
+
+from bbqrec_core.sequence.artifact import TrainedModel, load_model
+from bbqrec_core.sequence.mixture import batches, mix
+from bbqrec_core.sequence.model import DENSE, GENERATIVE
+from bbqrec_core.sequence.search import beam_search, best
+
+
+class SequenceRecommender:
+    """See `bbqrec_core.recommender.Recommender`.
+
+    Args:
+        trained: The model and its mix.
+        device: Where to compute.
+    """
+
+    def __init__(self, trained: TrainedModel, device: str = "cpu") -> None:
+        self.name = "BBQRec"
+        self.model = trained.model.to(device)
+        self.weights = trained.weights
+        self.meaning = trained.meaning
+        self.device = torch.device(device)
+        self.n_items = self.model.n_items
+        self.max_history = self.model.config.max_history
+
+    @torch.no_grad()
+    def score(self, histories: torch.Tensor) -> torch.Tensor:
+        """Score the catalogue; see the interface. -1 may stand for padding and for unknown items, anywhere in a row."""
+        scores = torch.empty(len(histories), self.n_items)
+        for part in batches(len(histories), self.model.config.score_batch):
+            scores[part] = mix(self.model.log_probs(self._hidden(histories[part])), self.weights).cpu()
+        return scores
+
+    @torch.no_grad()
+    def recommend(
+        self, histories: torch.Tensor, k: int, seen_mask: bool = True, exact: bool | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The k best items for each history.
+
+        Args:
+            histories: As for `score`.
+            k: How many.
+            seen_mask: Never return an item that stands anywhere in the row, however far back.
+            exact: Score every item, or search by beam and dense top; None = by the catalogue's size (`sequence.exact_limit`).
+
+        Returns:
+            item_idx, int64 [batch, k], best first, -1 where no item is left; and scores, float32 [batch, k], minus infinity there.
+        """
+        if exact is None:
+            exact = self.n_items <= self.model.config.exact_limit
+        items = torch.full((len(histories), k), -1, dtype=torch.int64)
+        scores = torch.full((len(histories), k), float("-inf"))
+        for part in batches(len(histories), self.model.config.score_batch):
+            rows = histories[part].to(self.device)
+            seen = rows if seen_mask else rows[:, :0]
+            found = self._exhaustive(rows, seen, k) if exact else self._by_candidates(rows, seen, k)
+            items[part], scores[part] = found[0].cpu(), found[1].cpu()
+        return items, scores
+
+    def _hidden(self, histories: torch.Tensor) -> torch.Tensor:
+        return self.model.hidden(histories.to(self.device))
+
+    def _exhaustive(self, histories: torch.Tensor, seen: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = mix(self.model.log_probs(self._hidden(histories)), self.weights)
+        everything = torch.arange(self.n_items, device=self.device).expand(len(histories), -1)
+        return best(everything, _without(scores, seen), k)
+
+    def _by_candidates(self, histories: torch.Tensor, seen: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Candidates of each head, rescored by all of them. Further score sources add their candidates here."""
+        hidden = self._hidden(histories)
+        config = self.model.config
+        wanted = max(k, config.beam_width)
+        found, dense = [], None
+        if self.model.decoder is not None:
+            found.append(beam_search(self.model.decoder, hidden, seen, wanted, wanted)[0])
+        if DENSE in self.model.heads:
+            dense = self.model.dense_log_probs(hidden)
+            top = _without(dense, seen).topk(min(wanted, self.n_items), dim=1)
+            found.append(torch.where(top.values > float("-inf"), top.indices, -1))
+        candidates = torch.cat(found, dim=1).sort(dim=1).values
+        useless = candidates < 0
+        useless[:, 1:] |= candidates[:, 1:] == candidates[:, :-1]
+        safe = candidates.clamp_min(0)
+        scores = {}
+        if self.model.decoder is not None:
+            scores[GENERATIVE] = self.model.decoder.score_items(hidden, safe)
+        if dense is not None:
+            scores[DENSE] = dense.gather(1, safe)
+        return best(safe, mix(scores, self.weights).masked_fill(useless, float("-inf")), k)
+
+
+def load_recommender(
+    folder: Path, device: str = "cpu", expected_codes: str | None = None, expected_items: int | None = None
+) -> SequenceRecommender:
+    """Load what the stage `train` wrote; see `load_model` for the errors."""
+    return SequenceRecommender(load_model(folder, expected_codes, expected_items), device)
+
+
+def _without(scores: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """Scores with those of seen items (int64 [batch, any], negative entries ignored) at minus infinity, on a copy."""
+    wide = torch.cat([scores, scores.new_zeros(len(scores), 1)], dim=1)
+    wide.scatter_(1, torch.where(seen >= 0, seen, scores.shape[1]), float("-inf"))
+    return wide[:, :-1]

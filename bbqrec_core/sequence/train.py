@@ -1,0 +1,265 @@
+"""The training loop: steps, schedule, validation, early stopping, and resuming after a kill to the very same result.
+
+All randomness of an epoch comes from (seed, epoch), so a checkpoint need not hold a generator's state: an epoch that is begun anew goes
+exactly as it would have gone. Only train sequences are trained on; validation picks the epoch.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from bbqrec_core.dataset import EvalSplit
+from bbqrec_core.errors import StageError
+from bbqrec_core.progress import track
+from bbqrec_core.sequence.config import SequenceConfig
+from bbqrec_core.sequence.mixture import even, ranking_quality
+from bbqrec_core.sequence.model import DENSE, GENERATIVE, SequenceModel
+from bbqrec_core.sequence.windows import Windows
+
+CHECKPOINT = "checkpoint.pt"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """Where training stands; all that a checkpoint holds besides weights.
+
+    Attributes:
+        epoch: Epochs done.
+        best_epoch: The one with the best validation NDCG@10, counted from 1; 0 = none yet.
+        best_ndcg: That NDCG@10.
+        curve: Rows of the CURVE table.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_ndcg: float = -1.0
+    curve: list[tuple[int, str, float]] = field(default_factory=list)
+
+
+def make_fabric(device: str, precision: str) -> Fabric:
+    """Fabric on one device.
+
+    Args:
+        device: As in the profile: auto, cpu, cuda, cuda:N or mps.
+        precision: 32-true or bf16-mixed.
+    """
+    accelerator, _, number = device.partition(":")
+    return Fabric(accelerator=accelerator, devices=[int(number)] if number else 1, precision=precision)  # type: ignore[arg-type]
+
+
+@contextmanager
+def reproducible(seed: int) -> Iterator[None]:
+    """Seed torch's own generator and demand deterministic kernels where there are any; both are put back afterwards."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before, warn_only=warn_only)
+
+
+def train(
+    model: SequenceModel,
+    windows: Windows,
+    valid: EvalSplit,
+    config: SequenceConfig,
+    seed: int,
+    fabric: Fabric,
+    scratch: Path,
+    identity: str,
+    after_epoch: Callable[[int], None] | None = None,
+) -> Progress:
+    """Train until patience or epochs run out; afterwards `model` holds the best epoch's weights.
+
+    Args:
+        model: Freshly initialised.
+        windows: Train sequences.
+        valid: Validation users that pick the epoch; may be empty, then the last epoch is kept.
+        config: Profile section `sequence`.
+        seed: The profile's.
+        fabric: Where and how precisely to compute.
+        scratch: Where checkpoints are kept, one per epoch, each replacing the last.
+        identity: What exactly is being trained; a checkpoint of anything else is ignored.
+        after_epoch: Called with the number of epochs done, once their checkpoint is on disk.
+
+    Raises:
+        StageError: There is nothing to train on, or the loss stopped being a number.
+    """
+    if len(windows) == 0:
+        raise StageError("There is no train sequence.", "Lower `ingest.k_user` and `ingest.k_item`, or give more data.")
+    optimizer = _optimizer(model, config)
+    wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
+    best = _copy(model)
+    progress = Progress()
+    path = scratch / CHECKPOINT
+    restored = _restore(path, identity, model, optimizer)
+    if restored is not None:
+        progress, best = restored
+        log.info("resuming after epoch %d of %d", progress.epoch, config.epochs)
+    steps = -(-len(windows) // config.batch_size)
+    for epoch in track(range(progress.epoch + 1, config.epochs + 1), "training, epochs", unit="epoch"):
+        if epoch - 1 - progress.best_epoch >= config.patience and len(valid):
+            log.info("no better validation NDCG@10 for %d epochs: stopping after epoch %d", config.patience, epoch - 1)
+            break
+        with reproducible(_epoch_seed(seed, epoch)):
+            losses, rate = _epoch(wrapped, wrapped_optimizer, fabric, windows, config, seed, epoch, steps)
+        progress.epoch = epoch
+        progress.curve.extend((epoch, f"train/{name}", value) for name, value in losses.items())
+        ndcg, recall = validate(model, valid, config.score_batch) if len(valid) else (0.0, 0.0)
+        if len(valid):
+            progress.curve.extend([(epoch, "valid/ndcg_at_10", ndcg), (epoch, "valid/recall_at_10", recall)])
+        progress.curve.append((epoch, "lr", rate))
+        log.debug("epoch %d: %s, valid NDCG@10 %.4f", epoch, losses, ndcg)
+        if ndcg > progress.best_ndcg or not len(valid):
+            progress.best_epoch, progress.best_ndcg = epoch, ndcg
+            best = _copy(model)
+        _save(path, identity, model, optimizer, progress, best)
+        if after_epoch is not None:
+            after_epoch(epoch)
+    model.load_state_dict(best)
+    return progress
+
+
+def validate(model: SequenceModel, valid: EvalSplit, batch_size: int) -> tuple[float, float]:
+    """NDCG@10 and Recall@10 of the heads' even mix, seen items masked."""
+    model.eval()
+    with torch.no_grad():
+        return ranking_quality(valid, scorer(model), [even(model.heads)], batch_size)[0]
+
+
+def scorer(model: SequenceModel) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
+    """Histories, int64 [batch, any], to log-probabilities by head."""
+
+    def score(histories: torch.Tensor) -> dict[str, torch.Tensor]:
+        return model.log_probs(model.hidden(histories.to(model.start.device)))
+
+    return score
+
+
+def identity_of(config: SequenceConfig, seed: int, codes: str, windows: Windows, valid: EvalSplit) -> str:
+    """SHA-256 of all that decides how training goes, codes given as their digest."""
+    digest = hashlib.sha256(json.dumps([config.fingerprint_fields(), seed, codes, torch.__version__], sort_keys=True).encode())
+    for array in (windows.items.numpy(), windows.from_start.numpy(), valid.histories, valid.targets, valid.seen_offsets, valid.seen_items):
+        digest.update(str((array.shape, array.dtype.str)).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def learning_rate(step: int, steps: int, config: SequenceConfig) -> float:
+    """Linear warm-up, then a cosine to nothing.
+
+    Args:
+        step: From 0.
+        steps: Of the whole training.
+        config: Holds the peak rate and the warm-up's share.
+    """
+    warmup = max(1, round(steps * config.warmup_share))
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _epoch(
+    model: Any, optimizer: Any, fabric: Fabric, windows: Windows, config: SequenceConfig, seed: int, epoch: int, steps: int
+) -> tuple[dict[str, float], float]:
+    """One pass over the windows; mean losses and the last learning rate."""
+    model.train()
+    sums: dict[str, float] = {}
+    rate = 0.0
+    weights = {DENSE: config.dense_weight, GENERATIVE: config.generative_weight}
+    for step, rows in enumerate(windows.epoch(config.batch_size, _epoch_seed(seed, epoch))):
+        tokens, targets = windows.batch(rows)
+        rate = learning_rate((epoch - 1) * steps + step, config.epochs * steps, config)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        losses = model(tokens.to(fabric.device), targets.to(fabric.device))
+        loss = torch.stack([value * weights[name] for name, value in losses.items()]).sum()
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        fabric.clip_gradients(model, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
+        optimizer.step()
+        for name, value in {"loss": loss, **{f"loss_{name}": value for name, value in losses.items()}}.items():
+            sums[name] = sums.get(name, 0.0) + value.item() * len(rows)
+    if not math.isfinite(sums["loss"]):
+        raise StageError(f"The training loss stopped being a number in epoch {epoch}.", "Lower `sequence.learning_rate`.")
+    return {name: value / len(windows) for name, value in sums.items()}, rate
+
+
+def _optimizer(model: SequenceModel, config: SequenceConfig) -> torch.optim.Optimizer:
+    """AdamW; no decay on norms, biases and similarity weights, and an own rate for the latter."""
+    decayed: list[torch.nn.Parameter] = []
+    plain: list[torch.nn.Parameter] = []
+    similarity: list[torch.nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if name.startswith("similarity."):
+            similarity.append(parameter)
+        else:
+            (decayed if parameter.dim() > 1 else plain).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay, "scale": 1.0},
+        {"params": plain, "weight_decay": 0.0, "scale": 1.0},
+        {"params": similarity, "weight_decay": 0.0, "scale": config.similarity.lr_scale},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, betas=(0.9, 0.98))
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return seed * 1_000_003 + epoch
+
+
+def _copy(model: SequenceModel) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _save(
+    path: Path, identity: str, model: SequenceModel, optimizer: torch.optim.Optimizer, progress: Progress, best: dict[str, torch.Tensor]
+) -> None:
+    """Write a checkpoint beside the old one, then put it in its place: a kill leaves one of the two, whole."""
+    temporary = path.with_suffix(".tmp")
+    state = {
+        "identity": identity,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "best": best,
+        "progress": vars(progress),
+    }
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _restore(
+    path: Path, identity: str, model: SequenceModel, optimizer: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, torch.Tensor]] | None:
+    """Put a checkpoint's state into model and optimizer; None where there is no usable one."""
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location=model.start.device, weights_only=True)
+        if state["identity"] != identity:
+            log.warning("the checkpoint in %s is of another training: starting anew", path)
+            return None
+        progress = Progress(**state["progress"])
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    except Exception as error:  # torch.load raises whatever a damaged file makes it meet
+        log.warning("the checkpoint in %s cannot be read (%s): starting anew", path, error)
+        return None
+    return progress, state["best"]
