@@ -125,8 +125,9 @@ def load_semantic_ids(quantize: Path) -> dict[str, tuple[np.ndarray, np.ndarray]
         present = column.is_valid().to_numpy(zero_copy_only=False)
         if not present.any():
             continue
-        codes = np.zeros((len(table), column.type.list_size), dtype=np.int64)
-        codes[present] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
+        given = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(int(present.sum()), -1)
+        codes = np.zeros((len(table), given.shape[1]), dtype=np.int64)
+        codes[present] = given
         sources[source] = (codes, present)
     return sources
 

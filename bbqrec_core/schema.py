@@ -104,6 +104,18 @@ No clock times: they would differ between runs of the same fingerprint."""
 HEALTH = pa.schema([("source", pa.string()), ("level", pa.int32()), ("name", pa.string()), ("value", pa.float64())])
 """Codebook health, long: `source` is fused, text or image; level 0 means the whole ID, levels count from 1."""
 USAGE = pa.schema([("source", pa.string()), ("level", pa.int32()), ("code", pa.int32()), ("items", pa.int32())])
+SIMILARITY_WEIGHTS = pa.schema(
+    [
+        ("layer", pa.int32()),
+        ("head", pa.int32()),
+        ("source", pa.string()),
+        ("bucket", pa.int32()),
+        ("label", pa.string()),  # what the bucket means: "prefix 2", "0.310 to 0.482", "same item"
+        ("weight", pa.float64()),  # learned, added to the attention score
+        ("train_share", pa.float64()),  # of pairs (position, earlier position) in train sequences
+    ]
+)
+"""`attention_bias.parquet`: the learned similarity reweighting."""
 METRICS = pa.schema(
     [
         ("model", pa.string()),
