@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run up test lint format lock clean
+.PHONY: help install run up test lint format stages lock clean
 
 help:  ## List the commands
 	@echo "BBQRec: raw reviews in, a registered recommender out."
@@ -48,6 +48,9 @@ lint: $(STAMP)  ## Check style, format and types
 format: $(STAMP)  ## Apply the formatter and the safe fixes
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
+
+stages: $(STAMP)  ## Record the stages' sources for their versions
+	@$(BIN)/python -m tasks.stage_sources
 
 lock: $(STAMP)  ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 --no-header --upgrade --quiet -o requirements.lock
