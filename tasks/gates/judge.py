@@ -23,12 +23,12 @@ def judge(stage: str, statistics: dict[str, Any], rules: list[ResolvedRule]) -> 
     Returns:
         One record per rule: code, severity, column, low, high, why, observed, and outcome: passed, failed or error (with `detail`).
     """
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
     import great_expectations as gx
     import pandas as pd
     from great_expectations import expectations as gxe
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     suite = gx.ExpectationSuite(name=stage)
