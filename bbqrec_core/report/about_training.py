@@ -1,0 +1,158 @@
+"""Training curves of everything that trains, and what the attention learned of similarity."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bbqrec_core.report import charts
+from bbqrec_core.report.naming import MINUS, OURS, metric_name, readable, share
+from bbqrec_core.report.reading import Inputs, Rows
+from bbqrec_core.report.svg import Point
+from bbqrec_core.report.tables import Figure, Table
+
+SPLITS = ("train", "valid", "test")
+VALIDATION = "ndcg_at_10"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a curve table.
+
+    Attributes:
+        model: Prefix of the name; empty for the stage's own.
+        split: train or valid; empty where the name says neither.
+        metric: What is measured.
+        points: (epoch, value).
+    """
+
+    model: str
+    split: str
+    metric: str
+    points: list[Point]
+
+
+@dataclass(frozen=True)
+class CurveGroup:
+    """The curves of one stage."""
+
+    title: str
+    note: str
+    figures: list[Figure]
+
+
+@dataclass(frozen=True)
+class TrainingSection:
+    """What the section on training shows."""
+
+    race: Figure | None
+    groups: list[CurveGroup]
+
+
+def read_curves(rows: Rows) -> list[Curve]:
+    """Split a curve table into its lines, in order of appearance."""
+    found: dict[str, list[Point]] = {}
+    for row in rows:
+        if row["value"] is not None and row["value"] == row["value"]:
+            found.setdefault(row["name"], []).append((float(row["step"]), row["value"]))
+    curves = []
+    for name, points in found.items():
+        parts = name.split("/")
+        split = next((place for place, part in enumerate(parts) if part in SPLITS), None)
+        model = "" if split is None else "/".join(parts[:split])
+        metric = parts[-1] if split is None else "/".join(parts[split + 1 :])
+        curves.append(Curve(model, "" if split is None else parts[split], metric, sorted(points)))
+    return curves
+
+
+def validation_race(own: Sequence[Curve], baselines: Sequence[Curve]) -> dict[str, list[Point]]:
+    """Validation NDCG@10 by epoch of everything that trains, by name, ours first."""
+    race = {OURS: curve.points for curve in own if curve.split == "valid" and curve.metric == VALIDATION}
+    return race | {curve.model or "baseline": curve.points for curve in baselines if curve.split == "valid" and curve.metric == VALIDATION}
+
+
+def build_training(inputs: Inputs) -> TrainingSection | None:
+    """Prepare the section on training; None where nothing left a curve."""
+    curves = {stage: read_curves(inputs.rows(stage, "curve.parquet") or []) for stage in ("train", "baselines", "quantize")}
+    if not any(curves.values()):
+        return None
+    groups = [
+        CurveGroup("Sequence model", "", _panels(curves["train"], "ours")),
+        CurveGroup("Baselines that train", "", _panels(curves["baselines"], "other0")),
+        CurveGroup(
+            "Quantizer", "Losses before their weights; an epoch is a pass over the fitted items.", _panels(curves["quantize"], "ours")
+        ),
+    ]
+    return TrainingSection(_race(curves["train"], curves["baselines"]), [group for group in groups if group.figures])
+
+
+def _race(own: Sequence[Curve], baselines: Sequence[Curve]) -> Figure | None:
+    lines = validation_race(own, baselines)
+    if len(lines) < 2:
+        return None
+    series = [
+        charts.Series(name, points, "ours" if name == OURS else f"other{place % 4}") for place, (name, points) in enumerate(lines.items())
+    ]
+    picture = charts.lines(series, "validation NDCG@10", "epoch", "Validation NDCG@10 by epoch of every model that trains.", wide=True)
+    return Figure(
+        picture, "Validation NDCG@10 while training", "An epoch is one pass over the train sequences; models differ in what an epoch costs."
+    )
+
+
+def _panels(curves: Sequence[Curve], css: str) -> list[Figure]:
+    """One panel per model and metric, with both splits where both are there."""
+    panels: dict[tuple[str, str], list[Curve]] = {}
+    for curve in curves:
+        panels.setdefault((curve.model, curve.metric), []).append(curve)
+    figures = []
+    for (model, metric), lines in panels.items():
+        what = metric_name(metric)
+        caption = f"{model}: {what}" if model else what
+        if len(lines) == 1 and lines[0].split:
+            caption += f", {_split_name(lines[0].split)}"
+        series = [charts.Series(line.split or what, line.points, css if place == 0 else "other1") for place, line in enumerate(lines)]
+        first, last = lines[0].points[0][1], lines[0].points[-1][1]
+        description = f"{caption} by epoch, from {first:.4g} to {last:.4g}."
+        figures.append(Figure(charts.lines(series, "", "epoch", description), caption))
+    return figures
+
+
+def _split_name(split: str) -> str:
+    return {"train": "training", "valid": "validation"}.get(split, split)
+
+
+@dataclass(frozen=True)
+class SimilaritySection:
+    """What the section on learned similarity weights shows."""
+
+    figures: list[Figure]
+    buckets: list[Table]
+    all_zero: bool
+
+
+def build_similarity(inputs: Inputs) -> SimilaritySection | None:
+    """Prepare the section on similarity weights; None where attention is not reweighted."""
+    rows = inputs.rows("train", "attention_bias.parquet")
+    if not rows:
+        return None
+    largest = max(abs(row["weight"]) for row in rows)
+    figures, legends = [], []
+    for source in dict.fromkeys(row["source"] for row in rows):
+        mine = [row for row in rows if row["source"] == source]
+        labels = {row["bucket"]: str(row.get("label") or row["bucket"]) for row in mine}
+        buckets = sorted(labels)
+        weights = {(row["layer"], row["head"], row["bucket"]): row["weight"] for row in mine}
+        heads = sorted({(row["layer"], row["head"]) for row in mine})
+        grid: list[tuple[str, list[float | None]]] = [
+            (f"layer {layer + 1}, head {head + 1}", [weights.get((layer, head, bucket)) for bucket in buckets]) for layer, head in heads
+        ]
+        names = [str(bucket + 1) for bucket in buckets]
+        description = f"Learned weights of {source} similarity per layer, head and bucket; the largest is {largest:.4g}."
+        picture = charts.weight_grid(grid, names, "bucket, from unlike to alike", largest, description)
+        pairs = {row["bucket"]: row.get("share") for row in mine}
+        rows_of_legend = [
+            [name, labels[bucket].replace("-", MINUS), share(pairs[bucket])] for name, bucket in zip(names, buckets, strict=True)
+        ]
+        legends.append(
+            Table(f"Buckets of {source} similarity", ["Bucket", "Similarity", "Share of train pairs"], rows_of_legend, frozenset({1}))
+        )
+        figures.append(Figure(picture, f"{readable(source)} similarity"))
+    return SimilaritySection(figures, legends, largest == 0)

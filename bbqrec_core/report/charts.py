@@ -1,0 +1,308 @@
+"""The report's charts as inline SVG. Each function draws one kind of chart from plain numbers; nothing is read or computed here.
+
+One accent colour (`ours`) stands for the project's model, neutral greys for everything else. Hovering shows exact values.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from bbqrec_core.report.naming import decimals, share, signed
+from bbqrec_core.report.svg import (
+    Point,
+    Scale,
+    drawing,
+    element,
+    line,
+    log_ticks,
+    nice_ticks,
+    number,
+    path_through,
+    text,
+    thin_out,
+    tick_label,
+)
+
+WIDE = 660.0
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line.
+
+    Attributes:
+        name: Shown at its end.
+        points: (x, y) in order of x.
+        css: `ours`, or `other0` to `other3`.
+    """
+
+    name: str
+    points: Sequence[Point]
+    css: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value with its interval.
+
+    Attributes:
+        name: Shown at its left.
+        value, low, high: The interval may be None.
+        ours: Whether it is the project's model.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    ours: bool
+
+
+def stacked_bar(parts: Sequence[tuple[str, int, str]], description: str) -> Markup:
+    """One bar divided into named parts: (name, count, css). Small parts are labelled below, by a legend of their own."""
+    total = sum(count for _, count, _ in parts) or 1
+    top, thick, x = 6.0, 30.0, 0.0
+    shapes: list[Markup] = []
+    for name, count, css in parts:
+        width = WIDE * count / total
+        if width > 0:
+            tip = element("title", f"{name}: {count:,} ({share(count / total)})")
+            shapes.append(element("rect", tip, x=x, y=top, width=max(width - 1, 0.75), height=thick, css=f"part {css}"))
+            if width > 7.5 * (len(name) + len(f"{count:,}")) + 18:
+                shapes.append(text(x + 9, top + 19.5, f"{name} {count:,}", css=f"on-{css}"))
+        x += width
+    return drawing(WIDE, top + thick + 4, description, *shapes)
+
+
+def columns(counts: Sequence[tuple[str, int]], x_title: str, y_title: str, description: str) -> Markup:
+    """A histogram: one column per (label, count)."""
+    height, left, right, top, bottom = 220.0, 52.0, 8.0, 22.0, 42.0
+    across = Scale(0, max(len(counts), 1), left, WIDE - right)
+    up = Scale(0, max((count for _, count in counts), default=1) or 1, height - bottom, top)
+    shapes = _horizontal_grid(up, left, WIDE - right)
+    every = max(1, -(-len(counts) // 22))
+    for place, (label, count) in enumerate(counts):
+        x, width = across(place), across(1) - across(0)
+        tip = element("title", f"{label}: {count:,}")
+        shapes.append(element("rect", tip, x=x + 1, y=up(count), width=max(width - 2, 0.5), height=up(0) - up(count), css="neutral"))
+        if place % every == 0:
+            shapes.append(text(x + width / 2, height - bottom + 15, label, css="tick", anchor="middle"))
+    shapes += [text(left, 12, y_title, css="axis"), text((left + WIDE - right) / 2, height - 6, x_title, css="axis", anchor="middle")]
+    return drawing(WIDE, height, description, *shapes)
+
+
+def popularity_curve(counts: Sequence[int], description: str) -> Markup:
+    """Interactions by popularity rank, both axes logarithmic; items that never occur are not drawn.
+
+    Args:
+        counts: In descending order.
+        description: Read out instead of the picture.
+    """
+    height, left, right, top, bottom = 220.0, 52.0, 14.0, 22.0, 42.0
+    seen = [count for count in counts if count > 0]
+    if not seen:
+        return Markup("")
+    across = Scale(1, max(len(seen), 2), left, WIDE - right, log=True)
+    up = Scale(1, max(seen[0], 2), height - bottom, top, log=True)
+    shapes = []
+    for tick in _decades_and_end(up.high):
+        shapes += [line((left, up(tick)), (WIDE - right, up(tick)), "grid"), text(left - 7, up(tick) + 4, tick_label(tick), "tick", "end")]
+    for tick in _decades_and_end(across.high):
+        shapes.append(text(across(tick), height - bottom + 15, tick_label(tick), "tick", "middle"))
+    # One point wherever the count changes draws the same curve as one point per item.
+    places = [
+        place
+        for place in range(len(seen))
+        if place in (0, len(seen) - 1) or seen[place] != seen[place - 1] or seen[place] != seen[place + 1]
+    ]
+    points = thin_out([(across(place + 1), up(seen[place])) for place in places])
+    shapes.append(element("path", d=path_through(points), css="line strong"))
+    shapes += [
+        text(left, 12, "interactions in train", css="axis"),
+        text((left + WIDE - right) / 2, height - 6, "items, most popular first (both axes logarithmic)", css="axis", anchor="middle"),
+    ]
+    return drawing(WIDE, height, description, *shapes)
+
+
+def usage_panel(items: Sequence[int], ours: bool, description: str) -> Markup:
+    """Items on each code of one level, most used first; the dashed line is where even use would be.
+
+    Args:
+        items: Items per code of the whole codebook, any order; unused codes are zeros.
+        ours: Drawn in the accent colour.
+        description: Read out instead of the picture.
+    """
+    width, height, left, right, top, bottom = 190.0, 104.0, 4.0, 4.0, 14.0, 20.0
+    ordered = sorted(items, reverse=True)
+    total = sum(ordered) or 1
+    across = Scale(0, max(len(ordered), 1), left, width - right)
+    up = Scale(0, max(ordered[:1], default=1) or 1, height - bottom, top)
+    outline = [(left, up(0))]
+    for place, count in enumerate(ordered):
+        outline += [(across(place), up(count)), (across(place + 1), up(count))]
+    outline.append((width - right, up(0)))
+    even = total / max(len(ordered), 1)
+    used = sum(1 for count in ordered if count)
+    shapes = [
+        element("path", d=path_through(outline) + "Z", css="area ours" if ours else "area"),
+        line((left, up(even)), (width - right, up(even)), "even"),
+        line((left, up(0)), (width - right, up(0)), "axis-line"),
+        text(across(0) + 2, 10, f"{share(ordered[0] / total) if ordered else '–'} on the top code", css="tick"),
+        text(left, height - 6, "1", css="tick"),
+        text(width - right, height - 6, f"{len(ordered)} codes", css="tick", anchor="end"),
+    ]
+    if used < len(ordered):
+        shapes.append(
+            text(max(across(used), left + 16), height - 6, f"{len(ordered) - used} unused →", css="tick warn-text", anchor="middle")
+        )
+    return drawing(width, height, description, *shapes, css="chart panel")
+
+
+def lines(series: Sequence[Series], y_title: str, x_title: str, description: str, wide: bool = False) -> Markup:
+    """Lines over steps, each named at its end."""
+    width, height = (WIDE, 240.0) if wide else (300.0, 168.0)
+    labelled = len(series) > 1
+    left, top, bottom = 46.0, 22.0, 36.0
+    right = (max(len(entry.name) for entry in series) * 6.6 + 14) if labelled else 10.0
+    xs = [x for entry in series for x, _ in entry.points]
+    ys = [y for entry in series for _, y in entry.points]
+    low, high = min(ys), max(ys)
+    margin = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+    if 0 <= low < (high - low) * 0.6:  # near zero: start there
+        low, margin_low = 0.0, 0.0
+    else:
+        margin_low = margin
+    up = Scale(low - margin_low, high + margin, height - bottom, top)
+    across = Scale(min(xs), max(xs), left, width - right)
+    shapes = _horizontal_grid(up, left, width - right, about=4 if wide else 3)
+    for tick in nice_ticks(across.low, across.high, 8 if wide else 4):
+        if tick == int(tick):
+            shapes.append(text(across(tick), height - bottom + 15, tick_label(tick), "tick", "middle"))
+    ends: list[tuple[float, Series]] = []
+    for entry in sorted(series, key=lambda entry: entry.css == "ours"):  # ours last, on top
+        points = [(across(x), up(y)) for x, y in entry.points]
+        if len(points) == 1:
+            shapes.append(element("circle", cx=points[0][0], cy=points[0][1], r=3.0, css=f"dot {entry.css}"))
+        else:
+            shapes.append(element("path", d=path_through(thin_out(points)), css=f"line {entry.css}"))
+        ends.append((points[-1][1], entry))
+    if labelled:
+        for y, entry in _spread(ends, 13.0, top, height - bottom):
+            x = across(entry.points[-1][0])
+            shapes.append(text(x + 6, y + 4, entry.name, css=f"label text-{entry.css}"))
+    shapes += [text(left - 40, 12, y_title, css="axis"), text((left + width - right) / 2, height - 4, x_title, css="axis", anchor="middle")]
+    return drawing(width, height, description, *shapes, css="chart" if wide else "chart panel")
+
+
+def interval_bars(bars: Sequence[Bar], x_title: str, description: str) -> Markup:
+    """Horizontal bars with intervals as whiskers, values written at the right."""
+    row, top, bottom = 34.0, 8.0, 40.0
+    left = min(max((len(bar.name) for bar in bars), default=4) * 7.4 + 14, 230.0)
+    right, height = 62.0, top + row * len(bars) + bottom
+    high = max([bar.high if bar.high is not None else bar.value for bar in bars] + [bar.value for bar in bars], default=1.0) or 1.0
+    across = Scale(0, high * 1.02, left, WIDE - right)
+    shapes = _vertical_grid(across, top, height - bottom)
+    for place, bar in enumerate(bars):
+        y, css = top + row * place, "ours" if bar.ours else "neutral"
+        interval = "" if bar.low is None or bar.high is None else f", 95 % interval {decimals(bar.low)} to {decimals(bar.high)}"
+        tip = element("title", f"{bar.name}: {decimals(bar.value)}{interval}")
+        shapes.append(element("rect", tip, x=left, y=y + 6, width=across(bar.value) - left, height=row - 12, css=css))
+        if bar.low is not None and bar.high is not None:
+            shapes += _whisker(across(bar.low), across(bar.high), y + row / 2)
+        shapes.append(text(left - 9, y + row / 2 + 4, bar.name, "label strong-text" if bar.ours else "label", "end"))
+        shapes.append(text(WIDE, y + row / 2 + 4, decimals(bar.value), "value strong-text" if bar.ours else "value", "end"))
+    shapes += [line((left, top), (left, height - bottom), "axis-line")]
+    shapes.append(text((left + WIDE - right) / 2, height - 5, x_title, css="axis", anchor="middle"))
+    return drawing(WIDE, height, description, *shapes)
+
+
+def differences(bars: Sequence[Bar], x_title: str, description: str) -> Markup:
+    """Differences as dots with intervals around a line at zero."""
+    row, top, bottom = 32.0, 8.0, 40.0
+    left = min(max((len(bar.name) for bar in bars), default=4) * 7.4 + 14, 230.0)
+    right, height = 70.0, top + row * len(bars) + bottom
+    ends = [value for bar in bars for value in (bar.value, bar.low, bar.high, 0.0) if value is not None]
+    margin = (max(ends) - min(ends)) * 0.06 or 0.01
+    across = Scale(min(ends) - margin, max(ends) + margin, left, WIDE - right)
+    shapes = _vertical_grid(across, top, height - bottom, sign=True)
+    shapes.append(line((across(0), top), (across(0), height - bottom), "zero"))
+    for place, bar in enumerate(bars):
+        y = top + row * (place + 0.5)
+        if bar.low is not None and bar.high is not None:
+            shapes += _whisker(across(bar.low), across(bar.high), y, css="whisker-ours")
+        tip = element("title", f"{bar.name}: {signed(bar.value)}")
+        shapes.append(element("circle", tip, cx=across(bar.value), cy=y, r=5.0, css="dot ours"))
+        shapes.append(text(left - 9, y + 4, bar.name, "label", "end"))
+        shapes.append(text(WIDE, y + 4, signed(bar.value), "value", "end"))
+    shapes.append(text((left + WIDE - right) / 2, height - 5, x_title, css="axis", anchor="middle"))
+    return drawing(WIDE, height, description, *shapes)
+
+
+def weight_grid(
+    rows: Sequence[tuple[str, Sequence[float | None]]], x_labels: Sequence[str], x_title: str, largest: float, description: str
+) -> Markup:
+    """A grid of signed weights: blue above zero, orange below, the paler the nearer to zero.
+
+    Args:
+        rows: (name, one weight per column).
+        x_labels: Names of the columns.
+        x_title: What the columns are.
+        largest: The absolute weight that is drawn fully.
+        description: Read out instead of the picture.
+    """
+    left, cell_width, cell, top, bottom = 108.0, 46.0, 26.0, 4.0, 36.0
+    width, height = left + cell_width * len(x_labels) + 2, top + cell * len(rows) + bottom
+    shapes = []
+    for place, (name, weights) in enumerate(rows):
+        y = top + cell * place
+        shapes.append(text(left - 9, y + cell / 2 + 4, name, "label", "end"))
+        for column, weight in enumerate(weights):
+            if weight is None:
+                continue
+            strength = min(abs(weight) / largest, 1.0) if largest else 0.0
+            box = {"x": left + cell_width * column + 1, "y": y + 1, "width": cell_width - 2, "height": cell - 2}
+            shapes.append(element("rect", **box, css="cell"))
+            shapes.append(element("rect", **box, css="plus" if weight >= 0 else "minus", fill_opacity=number(0.75 * strength)))
+            shapes.append(text(box["x"] + box["width"] / 2, y + cell / 2 + 4, signed(weight)[:-2], "tick ink-text", "middle"))
+    for column, label in enumerate(x_labels):
+        shapes.append(text(left + cell_width * (column + 0.5), height - bottom + 15, label, "tick", "middle"))
+    shapes.append(text(left + cell_width * len(x_labels) / 2, height - 5, x_title, "axis", "middle"))
+    return drawing(width, height, description, *shapes)
+
+
+def _horizontal_grid(up: Scale, left: float, right: float, about: int = 4) -> list[Markup]:
+    shapes = []
+    for tick in nice_ticks(up.low, up.high, about):
+        shapes += [line((left, up(tick)), (right, up(tick)), "grid"), text(left - 7, up(tick) + 4, tick_label(tick), "tick", "end")]
+    return shapes
+
+
+def _vertical_grid(across: Scale, top: float, bottom: float, sign: bool = False) -> list[Markup]:
+    shapes = []
+    for tick in nice_ticks(across.low, across.high, 5):
+        label = tick_label(tick).replace("-", "−")
+        shapes += [
+            line((across(tick), top), (across(tick), bottom), "grid"),
+            text(across(tick), bottom + 15, f"+{label}" if sign and tick > 0 else label, "tick", "middle"),
+        ]
+    return shapes
+
+
+def _whisker(low: float, high: float, y: float, css: str = "whisker") -> list[Markup]:
+    return [line((low, y), (high, y), css), line((low, y - 4), (low, y + 4), css), line((high, y - 4), (high, y + 4), css)]
+
+
+def _decades_and_end(high: float) -> list[float]:
+    """Powers of ten up to `high`, and `high` itself unless a power is too near."""
+    ticks = log_ticks(1, high)
+    return ticks if high / ticks[-1] < 2 else [*ticks, high]
+
+
+def _spread(ends: list[tuple[float, Series]], apart: float, top: float, bottom: float) -> list[tuple[float, Series]]:
+    """Move labels apart so that none covers another, in the order of their lines."""
+    placed: list[tuple[float, Series]] = []
+    for y, entry in sorted(ends, key=lambda end: (end[0], end[1].name)):
+        placed.append((max(y, placed[-1][0] + apart) if placed else max(y, top), entry))
+    over = placed[-1][0] - bottom if placed else 0.0
+    return [(y - over, entry) for y, entry in placed] if over > 0 else placed

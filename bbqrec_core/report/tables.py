@@ -1,0 +1,49 @@
+"""A table as the templates print it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+Cell = str | Markup
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        caption: Says what it shows; the page prints it above.
+        head: Names of the columns; the first names the rows.
+        rows: Cells, the first of each row being its name.
+        words: Columns (by place) that hold words rather than numbers; the first always does.
+        marked: Rows (by place) of the project's own model.
+        best: Cells (row, column) with the best value of their column.
+        hints: What a column means, by its place.
+    """
+
+    caption: str
+    head: Sequence[Cell]
+    rows: Sequence[Sequence[Cell]]
+    words: frozenset[int] = frozenset()
+    marked: frozenset[int] = frozenset()
+    best: frozenset[tuple[int, int]] = frozenset()
+    hints: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with its caption and, where it says more, a short note."""
+
+    picture: Markup
+    caption: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A headline number."""
+
+    value: str
+    name: str
+    note: str = ""
