@@ -12,13 +12,17 @@ CREATE OR REPLACE TEMP MACRO json_texts(value) AS
 CREATE OR REPLACE TEMP MACRO json_text(value) AS
     CASE WHEN json_type(value) = 'VARCHAR' THEN json_extract_string(value, '$') END;
 
+-- Number of a JSON value that is a number, null otherwise. May be infinite or no number at all: DuckDB takes NaN for JSON.
+CREATE OR REPLACE TEMP MACRO json_number(value) AS
+    CASE WHEN json_type(value) IN ('DOUBLE', 'UBIGINT', 'BIGINT') THEN TRY_CAST(json_extract_string(value, '$') AS DOUBLE) END;
+
 -- Why a JSON value is no usable identifier, null if it is one.
-CREATE OR REPLACE TEMP MACRO identifier_problem(kind, value, name) AS
+CREATE OR REPLACE TEMP MACRO identifier_problem(value, name) AS
     CASE
-        WHEN kind IS NULL THEN 'no ' || name
-        WHEN kind <> 'VARCHAR' THEN name || ' is not text'
-        WHEN trim(value) = '' THEN name || ' is empty'
-        WHEN regexp_matches(value, '[\x00-\x1F\x7F]') THEN name || ' holds control characters'
+        WHEN value IS NULL THEN 'no ' || name
+        WHEN json_type(value) <> 'VARCHAR' THEN name || ' is not text'
+        WHEN trim(json_extract_string(value, '$')) = '' THEN name || ' is empty'
+        WHEN regexp_matches(json_extract_string(value, '$'), '[\x00-\x1F\x7F]') THEN name || ' holds control characters'
     END;
 
 -- A number that decides order by chance, yet the same on every machine. Identifiers hold no control characters, so the parts cannot run

@@ -3,30 +3,27 @@
 WITH read AS (
     SELECT
         line,
-        CASE WHEN json_valid(text) THEN json_type(text, ['$', '$.asin']) END AS kinds,
-        CASE
-            WHEN json_valid(text)
-                THEN json_extract(
-                    text, ['$.asin', '$.title', '$.brand', '$.category', '$.description', '$.price', '$.imageURLHighRes', '$.imageURL']
-                )
-        END AS fields
+        starts_with(ltrim(text, chr(32) || chr(9) || chr(13)), '{') AS is_object,
+        -- Null where the text is no JSON. Each line is parsed once, however many fields are asked for.
+        TRY(json_extract(
+            text, ['$.asin', '$.title', '$.brand', '$.category', '$.description', '$.price', '$.imageURLHighRes', '$.imageURL']
+        )) AS fields
     FROM spool
 ),
 judged AS (
     SELECT
         *,
-        json_extract_string(fields[1], '$') AS asin,
         CASE
-            WHEN kinds IS NULL THEN 'not JSON'
-            WHEN kinds[1] <> 'OBJECT' THEN 'not a JSON object'
-            ELSE identifier_problem(kinds[2], asin, 'asin')
+            WHEN fields IS NULL THEN 'not JSON'
+            WHEN NOT is_object THEN 'not a JSON object'
+            ELSE identifier_problem(fields[1], 'asin')
         END AS reason
     FROM read
 )
 SELECT
     line,
     reason,
-    CASE WHEN reason IS NULL THEN asin END AS item_id,
+    CASE WHEN reason IS NULL THEN json_text(fields[1]) END AS item_id,
     json_text(fields[2]) AS title,
     json_text(fields[3]) AS brand,
     json_texts(fields[4]) AS categories,

@@ -3,34 +3,36 @@
 WITH read AS (
     SELECT
         line,
-        CASE WHEN json_valid(text) THEN json_type(text, ['$', '$.reviewerID', '$.asin', '$.overall', '$.unixReviewTime']) END AS kinds,
-        CASE WHEN json_valid(text) THEN json_extract_string(text, ['$.reviewerID', '$.asin', '$.overall', '$.unixReviewTime']) END AS fields
+        starts_with(ltrim(text, chr(32) || chr(9) || chr(13)), '{') AS is_object,
+        -- Null where the text is no JSON. Each line is parsed once, however many fields are asked for.
+        TRY(json_extract(text, ['$.reviewerID', '$.asin', '$.overall', '$.unixReviewTime'])) AS fields
     FROM spool
 ),
 typed AS (
     SELECT
         line,
-        kinds,
-        fields[1] AS user_id,
-        fields[2] AS item_id,
-        CASE WHEN kinds[4] IN ('DOUBLE', 'UBIGINT', 'BIGINT') THEN TRY_CAST(fields[3] AS DOUBLE) END AS rating,
-        CASE WHEN kinds[5] IN ('DOUBLE', 'UBIGINT', 'BIGINT') THEN TRY_CAST(fields[4] AS DOUBLE) END AS seconds
+        is_object,
+        fields,
+        json_extract_string(fields[1], '$') AS user_id,
+        json_extract_string(fields[2], '$') AS item_id,
+        json_number(fields[3]) AS rating,
+        json_number(fields[4]) AS seconds
     FROM read
 ),
 judged AS (
     SELECT
         *,
         CASE
-            WHEN kinds IS NULL THEN 'not JSON'
-            WHEN kinds[1] <> 'OBJECT' THEN 'not a JSON object'
+            WHEN fields IS NULL THEN 'not JSON'
+            WHEN NOT is_object THEN 'not a JSON object'
             ELSE coalesce(
-                identifier_problem(kinds[2], user_id, 'reviewerID'),
-                identifier_problem(kinds[3], item_id, 'asin'),
+                identifier_problem(fields[1], 'reviewerID'),
+                identifier_problem(fields[2], 'asin'),
                 CASE
-                    WHEN kinds[4] IS NULL THEN 'no overall'
+                    WHEN fields[3] IS NULL THEN 'no overall'
                     WHEN rating IS NULL THEN 'overall is not a number'
                     WHEN isnan(rating) OR rating NOT BETWEEN 0 AND 5 THEN 'overall is not between 0 and 5'
-                    WHEN kinds[5] IS NULL THEN 'no unixReviewTime'
+                    WHEN fields[4] IS NULL THEN 'no unixReviewTime'
                     WHEN seconds IS NULL THEN 'unixReviewTime is not a number'
                     -- The year 2100: beyond it the unit is not seconds.
                     WHEN isnan(seconds) OR seconds NOT BETWEEN 0 AND 4102444800 THEN 'unixReviewTime is out of range'

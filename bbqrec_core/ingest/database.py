@@ -29,16 +29,19 @@ class Database:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        self._grown: set[str] = set()
 
     def make(self, table: str, query: str | None = None, **parameters: Any) -> None:
         """Create or replace a table by the query in sql/<query>.sql, named like the table if not given."""
         self._connection.execute(f"CREATE OR REPLACE TABLE {table} AS\n{sql(query or table)}", parameters)
 
     def append(self, table: str, query: str | None = None, **parameters: Any) -> None:
-        """Like `make`, but adds to the table if it is there."""
-        text = sql(query or table)
-        self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} AS\n{text} LIMIT 0", parameters)
-        self._connection.execute(f"INSERT INTO {table}\n{text}", parameters)
+        """Like `make`, but from the second time on adds to the table."""
+        if table not in self._grown:
+            self.make(table, query, **parameters)
+            self._grown.add(table)
+        else:
+            self._connection.execute(f"INSERT INTO {table}\n{sql(query or table)}", parameters)
 
     def insert(self, table: str, rows: pa.Table) -> None:
         """Add Arrow rows to a table, which they define if it is not there."""

@@ -125,6 +125,7 @@ class _Cutter:
         self._max_line_bytes = max_line_bytes
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._open_bytes = 0  # held bytes after the last line feed
         self._next_line = 1
         self._next_byte = 0
         self._started = False
@@ -132,8 +133,7 @@ class _Cutter:
 
     def add(self, chunk: bytes, block_bytes: int) -> Iterator[LineBlock | LongLine]:
         if not self._started:
-            chunk = b"".join(self._held) + chunk
-            self._held, self._held_bytes = [], 0
+            chunk = self._take() + chunk
             if len(chunk) < len(BOM):
                 self._hold(chunk)
                 return
@@ -148,13 +148,13 @@ class _Cutter:
             yield self._end_long_line(chunk[:end], end + 1)
             chunk = chunk[end + 1 :]
         self._hold(chunk)
-        if self._held_bytes >= min(block_bytes, self._max_line_bytes):
-            yield from self._release(block_bytes)
+        if self._held_bytes >= block_bytes or self._open_bytes > self._max_line_bytes:
+            yield from self._release()
 
     def finish(self) -> Iterator[LineBlock | LongLine]:
         if self._long:
             yield self._end_long_line(b"", 0)
-        data = b"".join(self._held)
+        data = self._take()
         if not self._started:
             self._start_at(data)
             data = data.removeprefix(BOM)
@@ -173,18 +173,22 @@ class _Cutter:
         if data:
             self._held.append(data)
             self._held_bytes += len(data)
+            end = data.rfind(b"\n")
+            self._open_bytes = len(data) - end - 1 if end >= 0 else self._open_bytes + len(data)
 
-    def _release(self, block_bytes: int) -> Iterator[LineBlock | LongLine]:
+    def _take(self) -> bytes:
         data = b"".join(self._held)
-        cut = data.rfind(b"\n") + 1
-        rest = data[cut:]
-        if len(data) < block_bytes and len(rest) <= self._max_line_bytes:
-            self._held = [data]
-            return
-        self._held, self._held_bytes = [], 0
+        self._held, self._held_bytes, self._open_bytes = [], 0, 0
+        return data
+
+    def _release(self) -> Iterator[LineBlock | LongLine]:
+        open_bytes = self._open_bytes
+        data = self._take()
+        cut = len(data) - open_bytes
         if cut:
             yield self._block(data[:cut])
-        if len(rest) > self._max_line_bytes:
+        rest = data[cut:]
+        if open_bytes > self._max_line_bytes:
             self._long = (self._next_line, self._next_byte, hashlib.sha256(rest))
             self._next_byte += len(rest)
         else:

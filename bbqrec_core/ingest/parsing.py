@@ -150,7 +150,7 @@ def _parse_block(
     usable = np.ones(len(block), dtype=bool)
     usable[list(unusable)] = False
     if converter is None:
-        texts = block.strings().filter(pa.array(usable))
+        texts = block.strings() if usable.all() else block.strings().filter(pa.array(usable))
     else:
         indices = np.flatnonzero(usable).tolist()
         converted = converter.convert([block.line(index) for index in indices])
