@@ -167,7 +167,8 @@ def _write_ids(out: Path, assignment: Assignment, present: dict[str, np.ndarray]
     for name in schema.MODALITIES:
         codes = assignment.modality_codes.get(name, np.zeros_like(assignment.fused))
         arrays.append(column(codes, present.get(name, np.zeros(n, dtype=bool))))
-    pq.write_table(pa.table(arrays, schema=table_schema), out / "semantic_ids.parquet")
+    # Arrow cannot read fixed-size lists with nulls back from Parquet; without its own schema in the file they come as plain lists.
+    pq.write_table(pa.table(arrays, schema=table_schema), out / "semantic_ids.parquet", store_schema=False)
 
 
 def _write_vectors(out: Path, model: BehaviourQuantizer, assignment: Assignment, present: dict[str, np.ndarray]) -> None:
