@@ -1,0 +1,178 @@
+"""Co-occurrence kNN: items bought near one another in train recommend each other.
+
+    C[i, j]   = sum over train sequences and positions p < q of |q - p|^-distance_decay, where i is at p and j at q,
+                + backward * the same with i and j exchanged; distances beyond the window do not count
+    sim(i, j) = C[i, j] / count_j^popularity, the `neighbours` largest per i kept
+    score(j)  = sum over the history of r^-recency_decay * count_i^-rarity * sim(i, j), r = 1 for the most recent item
+
+divided by the user's largest score, plus BACKOFF times the item's popularity, which decides where nothing co-occurs. Memory goes with the
+pairs that do co-occur, never with n_items squared. Item-based kNN with such weights is a strong baseline that published tables often lack
+(Ludewig and Jannach, 2018; Ferrari Dacrema et al., 2019). How the settings are chosen is `tuning.py`.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bbqrec_core.baselines.files import write_model
+from bbqrec_core.dataset import SequenceDataset
+
+BACKOFF = 1e-4
+"""Share of popularity in a score whose co-occurrence part is at most 1: it orders what co-occurrence leaves equal."""
+
+
+@dataclass(frozen=True)
+class KnnSettings:
+    """One point of the grid; the module's docstring has the formulas."""
+
+    distance_decay: float
+    backward: float
+    popularity: float
+    recency_decay: float
+    rarity: float
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Every pair of different items near one another in a train sequence, both ways round.
+
+    Attributes:
+        n_items: Catalogue size.
+        cells: Distinct i * n_items + j, sorted, int64 [n_cells].
+        cell: Of each pair, its place in `cells`, int64 [n_pairs].
+        distance: Of each pair, in positions, 1 to the window, int32 [n_pairs].
+        forward: Whether i came before j, bool [n_pairs].
+    """
+
+    n_items: int
+    cells: np.ndarray
+    cell: np.ndarray
+    distance: np.ndarray
+    forward: np.ndarray
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Similar items.
+
+    Attributes:
+        items: item_idx, int64 [n_items, width].
+        similarities: float32 [n_items, width]; 0 where an item has fewer neighbours.
+    """
+
+    items: torch.Tensor
+    similarities: torch.Tensor
+
+
+def collect_pairs(offsets: np.ndarray, items: np.ndarray, n_items: int, window: int) -> Pairs:
+    """Find the pairs of a set of sequences.
+
+    Args:
+        offsets: int64 [n_sequences + 1].
+        items: item_idx, int64; sequence r is `items[offsets[r]:offsets[r + 1]]`.
+        n_items: Catalogue size.
+        window: Largest distance.
+    """
+    lengths = np.diff(offsets)
+    ends = np.repeat(offsets[1:], lengths)  # of each position, where its sequence ends
+    keys, distances = [], []
+    for distance in range(1, min(window, int(lengths.max(initial=0)) - 1) + 1):
+        early = np.flatnonzero(np.arange(len(items)) + distance < ends)
+        first, second = items[early], items[early + distance]
+        different = first != second
+        keys.append(first[different] * n_items + second[different])
+        distances.append(np.full(len(keys[-1]), distance, dtype=np.int32))
+    key = np.concatenate([np.empty(0, dtype=np.int64), *keys])
+    distance_of = np.concatenate([np.empty(0, dtype=np.int32), *distances])
+    reverse = key % n_items * n_items + key // n_items
+    cells, cell = np.unique(np.concatenate([key, reverse]), return_inverse=True)
+    forward = np.repeat([True, False], len(key))
+    return Pairs(n_items, cells, cell, np.tile(distance_of, 2), forward)
+
+
+def find_neighbours(pairs: Pairs, counts: np.ndarray, settings: KnnSettings, limit: int) -> Neighbours:
+    """The most similar items of each item; equal similarities in the order of item_idx.
+
+    Args:
+        pairs: What co-occurs.
+        counts: Interactions per item in train, integer [n_items].
+        settings: Of which distance_decay, backward and popularity matter here.
+        limit: Neighbours kept.
+    """
+    n_items = pairs.n_items
+    weight = pairs.distance.astype(np.float64) ** -settings.distance_decay * np.where(pairs.forward, 1.0, settings.backward)
+    together = np.bincount(pairs.cell, weight, minlength=len(pairs.cells))
+    rows, columns = np.divmod(pairs.cells, n_items)
+    similarity = together / np.maximum(counts, 1).astype(np.float64)[columns] ** settings.popularity
+    degrees = np.bincount(rows, minlength=n_items)
+    if degrees.max(initial=0) > limit:
+        order = np.lexsort((columns, -similarity, rows))
+        columns, similarity = columns[order], similarity[order]  # rows are sorted already
+    place = np.arange(len(rows)) - (np.cumsum(degrees) - degrees)[rows]
+    kept = place < limit
+    width = min(limit, int(degrees.max(initial=0)))
+    items = np.zeros((n_items, width), dtype=np.int64)
+    similarities = np.zeros((n_items, width), dtype=np.float32)
+    items[rows[kept], place[kept]] = columns[kept]
+    similarities[rows[kept], place[kept]] = similarity[kept]
+    return Neighbours(torch.from_numpy(items), torch.from_numpy(similarities))
+
+
+class CoOccurrenceKnn:
+    """Recommends what was bought near the items of the history.
+
+    Args:
+        neighbours: Similar items.
+        counts: Interactions per item in train, integer [n_items].
+        settings: Of which recency_decay and rarity matter here.
+        max_history: How many of the most recent items vote.
+        device: Where scores are made.
+    """
+
+    kind = "co_occurrence"
+    name = "co-occurrence kNN"
+
+    def __init__(
+        self, neighbours: Neighbours, counts: np.ndarray | torch.Tensor, settings: KnnSettings, max_history: int, device: str = "cpu"
+    ) -> None:
+        self.settings = settings
+        self.max_history = max_history
+        self._counts = torch.as_tensor(counts, device=device).to(torch.float32)
+        self.n_items = len(self._counts)
+        self._items = neighbours.items.to(device)
+        self._similarities = neighbours.similarities.to(device)
+        self._rarity = self._counts.clamp_min(1) ** -settings.rarity
+        self._popularity = BACKOFF * self._counts / self._counts.max().clamp_min(1)
+
+    def score(self, histories: torch.Tensor) -> torch.Tensor:
+        """See `Recommender.score`."""
+        histories = histories.to(self._items.device)
+        width = min(self.max_history, histories.shape[1], int((histories >= 0).sum(1).max()) if histories.numel() else 0)
+        recent = histories[:, histories.shape[1] - width :]
+        recency = torch.arange(width, 0, -1, device=recent.device, dtype=torch.float32) ** -self.settings.recency_decay
+        known = recent.clamp_min(0)
+        weight = recency * self._rarity[known] * (recent >= 0)
+        votes = (weight[..., None] * self._similarities[known]).flatten(1)
+        scores = torch.zeros(len(histories), self.n_items, device=recent.device).scatter_add_(1, self._items[known].flatten(1), votes)
+        largest = scores.amax(1, keepdim=True)
+        return scores / torch.where(largest > 0, largest, 1.0) + self._popularity
+
+    def save(self, folder: Path) -> None:
+        """Write it as `files.write_model` does."""
+        description = {"kind": self.kind, "max_history": self.max_history, "settings": asdict(self.settings)}
+        tensors = {"counts": self._counts, "items": self._items.to(torch.int32), "similarities": self._similarities}
+        write_model(folder, description, tensors)
+
+    @classmethod
+    def load(cls, description: dict[str, Any], tensors: dict[str, torch.Tensor], device: str) -> "CoOccurrenceKnn":
+        """Rebuild it from what `files.read_model` read."""
+        neighbours = Neighbours(tensors["items"].to(torch.int64), tensors["similarities"])
+        return cls(neighbours, tensors["counts"], KnnSettings(**description["settings"]), description["max_history"], device)
+
+
+def train_pairs(data: SequenceDataset, window: int) -> Pairs:
+    """The pairs of a data set's train part; validation and test reach nothing here."""
+    return collect_pairs(data.train_offsets, data.train_items, data.n_items, window)

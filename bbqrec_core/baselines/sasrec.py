@@ -1,0 +1,167 @@
+"""SASRec (Kang and McAuley, 2018): a causal transformer over item embeddings that are also the output's weights.
+
+Pre-norm blocks, learned positions counted from the oldest item, no bias on the output. Trained with cross-entropy over the whole
+catalogue (`sasrec_training.py`), since the original's binary loss explains most of what later models win over it (Klenitskiy and Vasilev,
+2023). Attention takes an additive bias per layer, which nothing here gives yet: a bias by item similarity can be tried on it too.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bbqrec_core.baselines.files import write_model
+from bbqrec_core.dataset import PADDING
+
+SCALE = ("dimensions", "heads", "layers")
+
+
+class Block(nn.Module):
+    """Self-attention and a feed-forward layer, each normalised first and added to what came in."""
+
+    def __init__(self, dimensions: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.attention_norm = nn.LayerNorm(dimensions)
+        self.queries_keys_values = nn.Linear(dimensions, 3 * dimensions)
+        self.attention_out = nn.Linear(dimensions, dimensions)
+        self.feed_norm = nn.LayerNorm(dimensions)
+        self.feed_in = nn.Linear(dimensions, 4 * dimensions)
+        self.feed_out = nn.Linear(4 * dimensions, dimensions)
+
+    def forward(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """Let every position look at itself and at earlier ones.
+
+        Args:
+            x: float32 [batch, width, dimensions].
+            bias: Added to the attention logits, broadcastable to [batch, heads, width, width].
+        """
+        batch, width, dimensions = x.shape
+        parts = self.queries_keys_values(self.attention_norm(x)).view(batch, width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        queries, keys, values = parts.unbind(0)
+        drop = self.dropout if self.training else 0.0
+        if bias is None:
+            mixed = F.scaled_dot_product_attention(queries, keys, values, dropout_p=drop, is_causal=True)
+        else:
+            future = torch.ones(width, width, dtype=torch.bool, device=x.device).triu(1)
+            mixed = F.scaled_dot_product_attention(queries, keys, values, bias.masked_fill(future, float("-inf")), dropout_p=drop)
+        mixed = mixed.transpose(1, 2).reshape(batch, width, dimensions)
+        x = x + F.dropout(self.attention_out(mixed), self.dropout, self.training)
+        fed = self.feed_out(F.dropout(F.gelu(self.feed_in(self.feed_norm(x))), self.dropout, self.training))
+        return x + F.dropout(fed, self.dropout, self.training)
+
+
+class SasrecModel(nn.Module):
+    """The network.
+
+    Args:
+        n_items: Catalogue size.
+        max_history: Positions.
+        dimensions: Width of everything.
+        heads: Attention heads; divides `dimensions`.
+        layers: Blocks.
+        dropout: Share dropped in training.
+    """
+
+    def __init__(self, n_items: int, max_history: int, dimensions: int, heads: int, layers: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.item = nn.Embedding(n_items, dimensions)
+        self.position = nn.Embedding(max_history, dimensions)
+        self.blocks = nn.ModuleList(Block(dimensions, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(dimensions)
+        nn.init.normal_(self.item.weight, std=dimensions**-0.5)
+        nn.init.normal_(self.position.weight, std=dimensions**-0.5)
+
+    def forward(self, items: torch.Tensor, biases: Sequence[torch.Tensor | None] | None = None) -> torch.Tensor:
+        """Encode sequences.
+
+        Args:
+            items: item_idx, oldest first, padded on the RIGHT with PADDING, int64 [batch, width], width at most max_history. No real
+                position ever sees the padding, since it lies in its future.
+            biases: One per layer, added to its attention logits.
+
+        Returns:
+            float32 [batch, width, dimensions]; `logits` of a position foretells the item after it. Meaningless at padding.
+        """
+        x = self.item(items.clamp_min(0)) + self.position.weight[: items.shape[1]]
+        x = F.dropout(x, self.dropout, self.training)
+        for number, block in enumerate(self.blocks):
+            x = block(x, biases[number] if biases else None)
+        return self.norm(x)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Scores of all items: [..., dimensions] to [..., n_items], by the input's own embeddings."""
+        return hidden @ self.item.weight.T
+
+
+def align_left(histories: torch.Tensor) -> torch.Tensor:
+    """Move the padding of histories from the left to the right, and cut what no row needs.
+
+    Args:
+        histories: int64 [batch, width], padded on the left.
+
+    Returns:
+        int64 [batch, longest], padded on the right.
+    """
+    width = histories.shape[1]
+    lengths = (histories != PADDING).sum(1, keepdim=True)
+    places = torch.arange(int(lengths.max()) if len(histories) else 0, device=histories.device)
+    moved = histories.gather(1, (places + width - lengths).clamp_max(max(width - 1, 0)))
+    return moved.masked_fill(places >= lengths, PADDING)
+
+
+class Sasrec:
+    """A trained SASRec behind the common interface; an empty history is answered by popularity.
+
+    Args:
+        model: The network, in evaluation mode from here on.
+        counts: Interactions per item in train, [n_items].
+    """
+
+    kind = "sasrec"
+    name = "SASRec"
+
+    def __init__(self, model: SasrecModel, counts: torch.Tensor) -> None:
+        self.model = model.eval()
+        self._counts = counts.to(model.item.weight.device, torch.float32)
+        self.n_items = model.item.num_embeddings
+        self.max_history = model.position.num_embeddings
+
+    def score(self, histories: torch.Tensor) -> torch.Tensor:
+        """See `Recommender.score`."""
+        recent = histories.to(self._counts.device)[:, -self.max_history :]
+        scores = self._counts.repeat(len(recent), 1)
+        known = (recent != PADDING).any(1).nonzero()[:, 0]
+        if len(known):
+            items = align_left(recent[known])
+            last = (items != PADDING).sum(1) - 1
+            with torch.inference_mode():
+                hidden = self.model(items)[torch.arange(len(items), device=items.device), last]
+                scores[known] = self.model.logits(hidden)
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Write it as `files.write_model` does."""
+        block = self.model.blocks[0]
+        assert isinstance(block, Block)
+        description = {
+            "kind": self.kind,
+            "n_items": self.n_items,
+            "max_history": self.max_history,
+            "dimensions": self.model.item.embedding_dim,
+            "heads": block.heads,
+            "layers": len(self.model.blocks),
+        }
+        weights = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        write_model(folder, description, {"counts": self._counts, **weights})
+
+    @classmethod
+    def load(cls, description: dict[str, Any], tensors: dict[str, torch.Tensor], device: str) -> "Sasrec":
+        """Rebuild it from what `files.read_model` read."""
+        model = SasrecModel(description["n_items"], description["max_history"], *(description[name] for name in SCALE))
+        model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")})
+        return cls(model.to(device), tensors["counts"])

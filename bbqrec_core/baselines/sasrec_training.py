@@ -1,0 +1,208 @@
+"""Training SASRec: cross-entropy over the whole catalogue at every position, the best epoch on validation kept, resumable after a crash."""
+
+import logging
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from bbqrec_core.baselines.config import SasrecConfig
+from bbqrec_core.baselines.sasrec import Sasrec, SasrecModel
+from bbqrec_core.dataset import PADDING, SequenceDataset
+from bbqrec_core.errors import StageError
+from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
+from bbqrec_core.progress import track
+
+log = logging.getLogger(__name__)
+
+LOSS = "train/loss"
+NDCG = "valid/ndcg_at_10"
+
+
+@dataclass
+class Progress:
+    """How far training is.
+
+    Attributes:
+        epoch: Epochs done.
+        best_epoch: The one whose weights are kept; 0 = none yet.
+        best_value: Its NDCG@10 on validation.
+        curve: (epoch, name, value).
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_value: float = -1.0
+    curve: list[tuple[int, str, float]] = field(default_factory=list)
+
+
+def training_windows(offsets: np.ndarray, items: np.ndarray, width: int) -> np.ndarray:
+    """Cut sequences into pieces of at most `width` inputs, so that every item but a user's first is foretold exactly once.
+
+    Pieces are cut from the end of a sequence and share one item: the last of the earlier is the first input of the later.
+
+    Args:
+        offsets: int64 [n + 1].
+        items: item_idx, int64.
+        width: Inputs of a piece.
+
+    Returns:
+        int64 [pieces, width + 1], oldest first, padded on the RIGHT with PADDING. Sequences of one item give none.
+    """
+    lengths = np.diff(offsets)
+    pieces = -(-np.maximum(lengths - 1, 0) // width)
+    sequence = np.repeat(np.arange(len(lengths)), pieces)
+    from_end = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    ends = offsets[1:][sequence] - from_end * width
+    starts = np.maximum(ends - width - 1, offsets[:-1][sequence])
+    index = starts[:, None] + np.arange(width + 1)
+    inside = index < ends[:, None]
+    windows = np.full(index.shape, PADDING, dtype=np.int64)
+    windows[inside] = items[index[inside]]
+    return windows
+
+
+def train_sasrec(
+    data: SequenceDataset, config: SasrecConfig, max_history: int, seed: int, device: str = "cpu", checkpoint: Path | None = None
+) -> tuple[Sasrec, Progress]:
+    """Train until validation stops improving, or the epochs are used up.
+
+    Each epoch draws from a generator of its own, seeded by (seed, epoch): a run that was killed and resumed ends with the same weights.
+
+    Args:
+        data: Train sequences, and the validation split that picks the epoch.
+        config: Section `baselines.sasrec`.
+        max_history: Items of a history that the model looks at.
+        seed: Decides initial weights, batches and dropout.
+        device: Where to train.
+        checkpoint: File that is renewed after each epoch and resumed from; None = neither.
+
+    Raises:
+        StageError: No user has two train items, or the loss is no longer a finite number.
+    """
+    windows = torch.from_numpy(training_windows(data.train_offsets, data.train_items, max_history))
+    if not len(windows):
+        raise StageError("No user has two items in train, so SASRec has nothing to learn from.", "Switch it off: baselines.sasrec.enabled.")
+    judges = sample_users(data.valid, config.selection_users, seed)
+    counts = torch.from_numpy(data.train_counts)
+    with _reproducible(device):
+        torch.manual_seed(seed)
+        model = SasrecModel(data.n_items, max_history, config.dimensions, config.heads, config.layers, config.dropout).to(device)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        key = f"{config.model_dump_json()} {max_history} {seed} {device} {len(windows)}"
+        progress = _resume(checkpoint, key, model, optimizer, best)
+        for epoch in track(range(progress.epoch + 1, config.epochs + 1), "training SASRec, epochs", unit="epochs"):
+            if progress.epoch - progress.best_epoch >= config.patience:
+                break
+            torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+            loss = _train_epoch(model, optimizer, windows, config, epoch)
+            if not math.isfinite(loss):
+                raise StageError(f"SASRec's loss is {loss} in epoch {epoch}.", "Lower baselines.sasrec.learning_rate.")
+            value = validation_metrics(Sasrec(model, counts), judges)["ndcg_at_10"]
+            progress.epoch = epoch
+            progress.curve += [(epoch, LOSS, loss), (epoch, NDCG, value)]
+            if value > progress.best_value:
+                progress.best_epoch, progress.best_value = epoch, value
+                best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            _save(checkpoint, key, model, optimizer, best, progress)
+        model.load_state_dict(best)
+    log.info("SASRec: best after epoch %d of %d, validation NDCG@10 %.4f", progress.best_epoch, progress.epoch, progress.best_value)
+    return Sasrec(model, counts), progress
+
+
+def _train_epoch(model: SasrecModel, optimizer: torch.optim.Optimizer, windows: torch.Tensor, config: SasrecConfig, epoch: int) -> float:
+    """One pass over all windows; returns the mean loss per foretold item."""
+    model.train()
+    device = model.item.weight.device
+    batches = torch.randperm(len(windows)).split(config.batch_size)
+    total, number = torch.zeros((), device=device), 0
+    for step, rows in enumerate(batches):
+        share = ((epoch - 1) * len(batches) + step + 1) / (config.epochs * len(batches))
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * schedule(share, config.warmup_share)
+        batch = windows[rows].to(device)
+        batch = batch[:, : int((batch != PADDING).sum(1).max())]
+        targets = batch[:, 1:]
+        real = targets != PADDING
+        loss = F.cross_entropy(model.logits(model(batch[:, :-1])[real]), targets[real])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        optimizer.step()
+        foretold = int(real.sum())
+        total += loss.detach() * foretold
+        number += foretold
+    return float(total) / number
+
+
+def schedule(share: float, warmup: float) -> float:
+    """Factor of the learning rate: a straight rise to 1, then a cosine down to 0.
+
+    Args:
+        share: Of all steps done, this one included, in (0, 1].
+        warmup: Share of steps in which it rises.
+    """
+    if share < warmup:
+        return share / warmup
+    return 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
+
+
+@contextmanager
+def _reproducible(device: str) -> Iterator[None]:
+    """Deterministic kernels, and the caller's random state untouched."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    devices = [torch.device(device)] if device.startswith("cuda") else []
+    with torch.random.fork_rng(devices=devices):
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before, warn_only=warned)
+
+
+def _save(
+    checkpoint: Path | None,
+    key: str,
+    model: SasrecModel,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, torch.Tensor],
+    progress: Progress,
+) -> None:
+    if checkpoint is None:
+        return
+    state = {"key": key, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "best": best, "progress": vars(progress)}
+    partial = checkpoint.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(checkpoint)
+
+
+def _resume(
+    checkpoint: Path | None, key: str, model: SasrecModel, optimizer: torch.optim.Optimizer, best: dict[str, torch.Tensor]
+) -> Progress:
+    """Take up where a checkpoint of this very training left off; `best` is filled in place."""
+    if checkpoint is None or not checkpoint.exists():
+        return Progress()
+    try:
+        state: dict[str, Any] = torch.load(checkpoint, map_location=model.item.weight.device, weights_only=True)
+    except Exception as error:  # torch.load raises whatever its readers do; a checkpoint only saves time
+        log.warning("The checkpoint %s cannot be read (%s): training starts anew.", checkpoint.name, error)
+        return Progress()
+    if state.get("key") != key:
+        log.info("The checkpoint %s belongs to other settings: training starts anew.", checkpoint.name)
+        return Progress()
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    best.update(state["best"])
+    progress = Progress(**state["progress"])
+    progress.curve = [(int(step), str(name), float(value)) for step, name, value in progress.curve]
+    log.info("Training goes on after epoch %d.", progress.epoch)
+    return progress

@@ -1,0 +1,91 @@
+"""The stage `baselines`: fits popularity, co-occurrence kNN and SASRec on train, picks settings on validation, writes a folder each."""
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import load_file
+
+from bbqrec_core import schema
+from bbqrec_core.baselines.files import TENSORS
+from bbqrec_core.baselines.popularity import Popularity
+from bbqrec_core.baselines.sasrec_training import train_sasrec
+from bbqrec_core.baselines.tuning import tune_knn
+from bbqrec_core.dataset import SequenceDataset
+from bbqrec_core.evaluation.ranking import validation_metrics
+from bbqrec_core.recommender import Recommender
+from bbqrec_core.stage import StageContext, Statistics
+
+log = logging.getLogger(__name__)
+CHECKPOINT = "sasrec.pt"
+
+
+def run(context: StageContext) -> Statistics:
+    """Fit every baseline that the profile asks for.
+
+    Files: `<kind>/model.json` and `<kind>/model.safetensors` each, `co_occurrence/trials.json`, and `curve.parquet` (the kNN's step is
+    the number of the trial, SASRec's the epoch).
+
+    Raises:
+        StageError: A baseline cannot be fitted.
+    """
+    config, seed = context.profile.baselines, context.profile.seed
+    data = SequenceDataset.load(context.input("ingest"), config.max_history)
+    curve: list[tuple[int, str, float]] = []
+    statistics: Statistics = {"valid_users": len(data.valid), "max_history": config.max_history}
+
+    popularity = Popularity(data.train_counts)
+    popularity.save(context.out / Popularity.kind)
+    statistics["popularity_valid_ndcg_at_10"] = _judge(popularity, data)
+
+    if config.knn.enabled:
+        knn, trials = tune_knn(data, config.knn, config.max_history, seed)
+        folder = context.out / knn.kind
+        knn.save(folder)
+        listed = [{**asdict(trial.settings), "valid_ndcg_at_10": trial.ndcg_at_10} for trial in trials]
+        (folder / "trials.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+        curve += [(number, f"{knn.kind}/valid/ndcg_at_10", trial.ndcg_at_10) for number, trial in enumerate(trials, start=1)]
+        statistics |= {"knn_valid_ndcg_at_10": _judge(knn, data), "knn_trials": len(trials)}
+        statistics |= {f"knn_{name}": value for name, value in asdict(knn.settings).items()}
+        log.info("co-occurrence kNN: best of %d trials: %s", len(trials), knn.settings)
+
+    if config.sasrec.enabled:
+        sasrec, progress = train_sasrec(
+            data, config.sasrec, config.max_history, seed, pick_device(context.profile.compute.device), context.scratch / CHECKPOINT
+        )
+        sasrec.save(context.out / sasrec.kind)
+        curve += [(step, f"{sasrec.kind}/{name}", value) for step, name, value in progress.curve]
+        statistics |= {
+            "sasrec_valid_ndcg_at_10": _judge(sasrec, data),
+            "sasrec_epochs_run": progress.epoch,
+            "sasrec_best_epoch": progress.best_epoch,
+            "sasrec_parameters": sum(parameter.numel() for parameter in sasrec.model.parameters()),
+        }
+
+    columns: list[list[Any]] = [list(column) for column in zip(*curve, strict=True)] or [[], [], []]
+    arrays = [pa.array(column, type=kind) for column, kind in zip(columns, schema.CURVE.types, strict=True)]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema.CURVE), context.out / "curve.parquet")
+    statistics["non_finite_weights"] = _non_finite(context.out)
+    return statistics
+
+
+def pick_device(wanted: str) -> str:
+    """Resolve the profile's `auto` to a GPU, if there is one, or the CPU."""
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _judge(recommender: Recommender, data: SequenceDataset) -> float:
+    return validation_metrics(recommender, data.valid)["ndcg_at_10"]
+
+
+def _non_finite(out: Path) -> int:
+    """Numbers in the written models that are NaN or infinite."""
+    files = sorted(out.glob(f"*/{TENSORS}"))
+    return sum(int((~torch.isfinite(tensor)).sum()) for file in files for tensor in load_file(file).values())
