@@ -1,0 +1,36 @@
+"""Where encoders run, and what a loaded encoder's weights are."""
+
+import hashlib
+
+import torch
+
+from bbqrec_core.errors import StageError
+from bbqrec_core.profile import ComputeConfig
+
+
+def prepare_device(compute: ComputeConfig) -> torch.device:
+    """Set the number of threads and resolve the device.
+
+    Raises:
+        StageError: A GPU is asked for and none is there.
+    """
+    if compute.threads:
+        torch.set_num_threads(compute.threads)
+    if compute.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(compute.device)
+    missing = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
+        device.type == "mps" and not torch.backends.mps.is_available()
+    )
+    if missing:
+        raise StageError(f"compute.device is {compute.device}, and this machine has none.", "Set compute.device to auto or cpu.")
+    return device
+
+
+def state_sha256(model: torch.nn.Module) -> str:
+    """SHA-256 over a model's weights: names, dtypes, shapes and bytes in the order of names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
