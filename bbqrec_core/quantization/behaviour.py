@@ -3,6 +3,7 @@
 Only train sequences come in here. Nothing here learns by gradient.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,7 +96,9 @@ def behaviour_vectors(matrix: Cooccurrence, dimensions: int, generator: torch.Ge
         if n <= DENSE_LIMIT:
             values, basis = torch.linalg.eigh(sparse.to_dense())
         else:
-            compressed = sparse.to_sparse_csr()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+                compressed = sparse.to_sparse_csr()
             width = min(rank + OVERSAMPLING, n)
             frame = torch.linalg.qr(compressed @ torch.randn(n, width, generator=generator, dtype=torch.float64)).Q
             for _ in range(POWER_ITERATIONS):

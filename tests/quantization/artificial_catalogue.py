@@ -21,6 +21,8 @@ QUICK = {
     "epochs": 6,
     "warmup_epochs": 4,
     "batch_size": 64,
+    "learning_rate": 5e-3,
+    "sequence_batch": 32,
     "revive_every": 2,
 }
 

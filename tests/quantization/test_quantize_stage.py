@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from artificial_catalogue import make_catalogue, run_stage
+from artificial_catalogue import make_catalogue, make_profile, run_stage
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
@@ -23,6 +23,12 @@ from bbqrec_core.quantization.data import prepare
 from bbqrec_core.quantization.training import Trainer
 
 MEASURED_ON_VALIDATION = "behaviour_lcp"
+
+
+def make_trainer(catalogue, folder, **fields):
+    paths, config = catalogue.write(folder), make_profile(**fields).quantization
+    data = prepare(SequenceDataset.load(paths["ingest"], 20), load_features(paths["embed"]), config)
+    return Trainer(data, config, 0, torch.device("cpu"))
 
 
 def digests(folder):
@@ -80,7 +86,7 @@ def test_training_learns(quantized):
     out, _ = quantized
     curve = pq.read_table(out / "curve.parquet").to_pylist()
     losses = {name: [row["value"] for row in curve if row["name"] == name] for name in {row["name"] for row in curve}}
-    assert losses["train/reconstruction"][-1] < 0.7 * losses["train/reconstruction"][0]
+    assert losses["train/reconstruction"][-1] < 0.85 * losses["train/reconstruction"][0]
     assert losses["train/regression"][-1] < losses["train/regression"][0]
 
 
@@ -195,10 +201,10 @@ def test_identical_listings_share_an_id_if_the_profile_says_so(catalogue, change
     ["reconstruction", "commitment", "regression", "anchor", "item_behaviour", "sequence", "semantic", "club"],
 )
 def test_a_weight_of_zero_switches_a_loss_off_and_others_stay(catalogue, tmp_path, weight):
-    _, statistics = run_stage(catalogue, tmp_path, epochs=1, warmup_epochs=1, **{f"{weight}_weight": 0.0})
-    assert not statistics.get(f"final_{weight}")
-    others = {"codebook", "reconstruction", "regression", "item_behaviour", "sequence", "semantic", "club"} - {weight}
-    assert all(statistics[f"final_{name}"] for name in others)
+    losses = make_trainer(catalogue, tmp_path, epochs=2, warmup_epochs=0, **{f"{weight}_weight": 0.0}).train().last()
+    assert not losses.get(f"train/{weight}")
+    every = {"codebook", "commitment", "reconstruction", "regression", "anchor", "item_behaviour", "sequence", "semantic", "club"}
+    assert all(losses[f"train/{name}"] for name in every - {weight})
 
 
 def test_z_stays_near_its_anchor_and_a_free_one_does_not_matter_to_items_without_behaviour(quantized, catalogue):
@@ -210,11 +216,7 @@ def test_z_stays_near_its_anchor_and_a_free_one_does_not_matter_to_items_without
 
 
 def test_revival_brings_dead_codes_back(catalogue, tmp_path):
-    paths = catalogue.write(tmp_path)
-    config = QuantizationConfig(codebook_sizes=[8, 8, 16], dimensions=16, hidden=32)
-    trainer = Trainer(
-        prepare(SequenceDataset.load(paths["ingest"], 20), load_features(paths["embed"]), config), config, 0, torch.device("cpu")
-    )
+    trainer = make_trainer(catalogue, tmp_path)
     trainer._start_codebooks()
     codebook = trainer.model.quantizer.codebooks[0]
     with torch.no_grad():
