@@ -80,7 +80,7 @@ def _whole_ids(health: Rows) -> Table | None:
         return None
     sources = [source for source in _sources(health) if any(key[1] == source for key in values)]
     names = list(dict.fromkeys(name for name, _ in values))
-    rows = [[readable(name), *(quantity(values.get((name, source))) for source in sources)] for name in names]
+    rows = [[readable(name), *(quantity(values.get((name, source)), name) for source in sources)] for name in names]
     return Table("Health of whole IDs", ["", *sources], rows)
 
 
@@ -93,7 +93,7 @@ def _by_level(health: Rows) -> list[Table]:
             continue
         levels = sorted({level for _, level in values})
         names = list(dict.fromkeys(name for name, _ in values))
-        rows = [[readable(name), *(quantity(values.get((name, level))) for level in levels)] for name in names]
+        rows = [[readable(name), *(quantity(values.get((name, level)), name) for level in levels)] for name in names]
         tables.append(Table(f"Health by level: {source}", ["", *(f"level {level}" for level in levels)], rows))
     return tables
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from markupsafe import Markup
 
 from bbqrec_core import schema
 from bbqrec_core.report import charts
-from bbqrec_core.report.naming import count, date, decimals, quantity, readable, share, without_folder
+from bbqrec_core.report.naming import count, date, quantity, readable, share, without_folder
 from bbqrec_core.report.reading import Inputs
 from bbqrec_core.report.tables import Fact, Figure, Table
 
@@ -23,7 +24,7 @@ class DataSection:
 
     facts: list[Fact]
     accounting: Figure | None
-    equation: str
+    equation: Markup
     rejects: Table | None
     core: Table | None
     lengths: Figure
@@ -65,26 +66,25 @@ def _facts(interactions: pa.Table, n_items: int, lengths: np.ndarray, statistics
     return facts
 
 
-def _accounting(statistics: dict[str, Any], kept: int) -> tuple[Figure | None, str]:
+def _accounting(statistics: dict[str, Any], kept: int) -> tuple[Figure | None, Markup]:
     read = statistics.get("lines_read")
     names = ("duplicates", "filtered", "lines_rejected")
     if read is None or any(statistics.get(name) is None for name in names):
-        return None, ""
+        return None, Markup("")
     duplicates, filtered, rejected = (int(statistics[name]) for name in names)
     parts = [
         ("kept", kept, "kept"),
-        ("filtered", filtered, "filtered"),
+        ("filtered by the k-core", filtered, "filtered"),
         ("duplicates", duplicates, "duplicates"),
         ("rejected", rejected, "rejected"),
     ]
-    equation = (
-        f"{count(read)} lines read = {count(kept)} kept + {count(duplicates)} duplicates + {count(filtered)} filtered "
-        f"by the k-core + {count(rejected)} rejected"
-    )
+    plain = " + ".join(f"{count(number)} {name}" for name, number, _ in parts)
+    sum_of = Markup(" + ").join(Markup('<span class="key {}"></span>{} {}').format(css, count(number), name) for name, number, css in parts)
+    equation = Markup("{} lines read = {}").format(count(read), sum_of)
     apart = int(read) - kept - duplicates - filtered - rejected
     if apart:
-        equation += f"; {count(abs(apart))} lines are not accounted for"
-    picture = charts.stacked_bar(parts, f"What became of the review lines: {equation}.")
+        equation += f". Not accounted for: {count(apart)}"
+    picture = charts.stacked_bar(parts, f"What became of {count(read)} lines read: {plain}.")
     return Figure(picture, "What became of every line of the review file"), equation
 
 
@@ -173,8 +173,8 @@ def build_gates(inputs: Inputs) -> GateSection | None:
             stage,
             str(record.get("severity", "")),
             readable(str(record.get("column", ""))),
-            quantity(record.get("observed")),
-            _demand(record.get("low"), record.get("high")),
+            quantity(record.get("observed"), str(record.get("column", ""))),
+            _demand(record.get("low"), record.get("high"), str(record.get("column", ""))),
             str(record.get("outcome", "")),
         ]
         for stage, record in records
@@ -191,10 +191,10 @@ def build_gates(inputs: Inputs) -> GateSection | None:
     return GateSection(summary, not_passed if warnings else None, Table("All rules", head, rows, words))
 
 
-def _demand(low: float | None, high: float | None) -> str:
+def _demand(low: float | None, high: float | None, column: str) -> str:
     if low is not None and high is not None:
-        return quantity(low) if low == high else f"{quantity(low)} to {quantity(high)}"
-    return f"at least {quantity(low)}" if low is not None else f"at most {quantity(high)}"
+        return quantity(low, column) if low == high else f"{quantity(low, column)} to {quantity(high, column)}"
+    return f"at least {quantity(low, column)}" if low is not None else f"at most {quantity(high, column)}"
 
 
 @dataclass(frozen=True)
@@ -256,9 +256,6 @@ def all_statistics(inputs: Inputs) -> list[Table]:
     for stage in inputs.folders:
         statistics = inputs.statistics(stage)
         if statistics and not stage.startswith("gate"):
-            rows = [
-                [readable(name), decimals(value) if isinstance(value, float) and 0 < abs(value) < 1 else quantity(value)]
-                for name, value in statistics.items()
-            ]
+            rows = [[readable(name), quantity(value, name)] for name, value in statistics.items()]
             tables.append(Table(stage, ["Statistic", "Value"], rows))
     return tables

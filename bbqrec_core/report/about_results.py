@@ -9,11 +9,11 @@ from bbqrec_core.report import charts
 from bbqrec_core.report.naming import OURS, data, decimals, is_ours, metric_name, p_value, signed
 from bbqrec_core.report.reading import Inputs, Rows
 from bbqrec_core.report.tables import Figure, Table
-from bbqrec_core.report.verdict import headline_rows
+from bbqrec_core.report.verdict import HEADLINE, headline_rows
 
 HINTS = {
+    "ndcg": "hits among the first K, counting more the higher they are",
     "recall": "share of users whose target is among the first K",
-    "ndcg": "the same, counting more the higher the target is",
     "mrr": "mean of 1 / the target's place",
     "coverage": "share of the catalogue that is recommended to anyone",
 }
@@ -61,29 +61,36 @@ def _table(metrics: Rows, split: str, masked: bool) -> Table | None:
     rows = [row for row in metrics if row["split"] == split and row["masked"] == masked]
     if not rows:
         return None
-    names = list(dict.fromkeys(row["metric"] for row in rows))
+    names = sorted(dict.fromkeys(row["metric"] for row in rows), key=_metric_order)
     values = {(row["model"], row["metric"]): row for row in rows}
-    order = {row["model"]: -row["value"] for row in rows if row["metric"] == "ndcg_at_10"}
+    order = {row["model"]: -row["value"] for row in rows if row["metric"] == HEADLINE}
     models = sorted(dict.fromkeys(row["model"] for row in rows), key=lambda model: (order.get(model, 1.0), model))
     best = set()
-    for column, name in enumerate(names, start=1):
-        found = [values[model, name]["value"] for model in models if (model, name) in values]
-        if name.startswith(HIGHER_IS_BETTER) and len(found) > 1:
-            top = decimals(max(found))
-            best |= {
-                (place, column)
-                for place, model in enumerate(models)
-                if (model, name) in values and decimals(values[model, name]["value"]) == top
-            }
+    for place, name in enumerate(names):
+        shown = [decimals(values[model, name]["value"]) if (model, name) in values else "" for model in models]
+        if name.startswith(HIGHER_IS_BETTER) and len(models) > 1:
+            top = decimals(max(values[model, name]["value"] for model in models if (model, name) in values))
+            best |= {(place, column) for column, value in enumerate(shown, start=1) if value == top}
     split_name = {"test": "Test", "valid": "Validation"}.get(split, split)
     return Table(
         f"{split_name} split, seen items {'masked' if masked else 'not masked'}",
-        ["Model", *(metric_name(name) for name in names)],
-        [[model, *(_cell(values.get((model, name))) for name in names)] for model in models],
-        marked=frozenset(place for place, model in enumerate(models) if is_ours(model)),
+        ["", *models],
+        [[_metric_cell(name), *(_cell(values.get((model, name))) for model in models)] for name in names],
+        marked=frozenset(column for column, model in enumerate(models, start=1) if is_ours(model)),
         best=frozenset(best),
-        hints={column: hint for column, name in enumerate(names, start=1) for start, hint in HINTS.items() if name.startswith(start)},
     )
+
+
+def _metric_order(name: str) -> tuple[int, int, str]:
+    """Families in the order of HINTS, cut-offs ascending within; whatever else there is comes last, by name."""
+    family, _, cut_off = name.partition("_at_")
+    families = list(HINTS)
+    return (families.index(family) if family in families else len(families), int(cut_off) if cut_off.isdigit() else 0, name)
+
+
+def _metric_cell(name: str) -> Markup:
+    hint = HINTS.get(name.partition("_at_")[0], "")
+    return Markup('<span title="{}">{}</span>').format(hint, metric_name(name)) if hint else Markup("{}").format(metric_name(name))
 
 
 def _cell(row: dict[str, Any] | None) -> Markup:
@@ -102,7 +109,7 @@ def _comparisons(inputs: Inputs) -> tuple[Figure | None, list[Table]]:
     if not rows:
         return None, []
     names = dict.fromkeys(_first(row, "metric") for row in rows)
-    headline = [row for row in rows if _first(row, "metric") in ("ndcg_at_10", None) and row.get("masked", True)]
+    headline = [row for row in rows if _first(row, "metric") in (HEADLINE, None) and row.get("masked", True)]
     bars = [charts.Bar(str(_first(row, *OTHER)), row["difference"], row["low"], row["high"], True) for row in headline]
     figure = None
     if bars:
@@ -127,7 +134,7 @@ def _comparisons(inputs: Inputs) -> tuple[Figure | None, list[Table]]:
             for row in mine
         ]
         head = ["Against", "Difference", "95 % interval", "p", "p (Holm)"]
-        tables.append(Table(f"Paired comparisons, {metric_name(str(name or 'ndcg_at_10'))}, test split", head, cells))
+        tables.append(Table(f"Paired comparisons, {metric_name(str(name or HEADLINE))}, test split", head, cells))
     return figure, tables
 
 

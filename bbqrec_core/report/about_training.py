@@ -63,56 +63,70 @@ def read_curves(rows: Rows) -> list[Curve]:
     return curves
 
 
-def validation_race(own: Sequence[Curve], baselines: Sequence[Curve]) -> dict[str, list[Point]]:
-    """Validation NDCG@10 by epoch of everything that trains, by name, ours first."""
-    race = {OURS: curve.points for curve in own if curve.split == "valid" and curve.metric == VALIDATION}
-    return race | {curve.model or "baseline": curve.points for curve in baselines if curve.split == "valid" and curve.metric == VALIDATION}
+def shown_name(kind: str, models: Sequence[str]) -> str:
+    """The name under which the tables know a curve's model: `co_occurrence` as "co-occurrence kNN"; the kind itself where none fits."""
+    fitting = [model for model in models if _letters(model).startswith(_letters(kind))]
+    return min(fitting, key=len, default=kind) if kind else OURS
 
 
-def build_training(inputs: Inputs) -> TrainingSection | None:
-    """Prepare the section on training; None where nothing left a curve."""
+def validation_race(own: Sequence[Curve], baselines: Sequence[Curve], models: Sequence[str]) -> dict[str, list[Point]]:
+    """Validation NDCG@10 by epoch of everything that trains, by name, ours first; a model without a training curve has no epochs."""
+    trained = {curve.model for curve in baselines if curve.split == "train"}
+    running = [*own, *(curve for curve in baselines if curve.model in trained)]
+    return {shown_name(curve.model, models): curve.points for curve in running if curve.split == "valid" and curve.metric == VALIDATION}
+
+
+def build_training(inputs: Inputs, models: Sequence[str]) -> TrainingSection | None:
+    """Prepare the section on training; None where nothing left a curve.
+
+    Args:
+        inputs: Artifacts.
+        models: Names of the evaluated models.
+    """
     curves = {stage: read_curves(inputs.rows(stage, "curve.parquet") or []) for stage in ("train", "baselines", "quantize")}
     if not any(curves.values()):
         return None
     groups = [
-        CurveGroup("Sequence model", "", _panels(curves["train"], "ours")),
-        CurveGroup("Baselines that train", "", _panels(curves["baselines"], "other0")),
-        CurveGroup(
-            "Quantizer", "Losses before their weights; an epoch is a pass over the fitted items.", _panels(curves["quantize"], "ours")
-        ),
+        CurveGroup("Sequence model", "", _panels(curves["train"], "ours", models)),
+        CurveGroup("Baselines", "", _panels(curves["baselines"], "other0", models)),
+        CurveGroup("Quantizer", "Means over an epoch, which is a pass over the fitted items.", _panels(curves["quantize"], "ours", models)),
     ]
-    return TrainingSection(_race(curves["train"], curves["baselines"]), [group for group in groups if group.figures])
+    return TrainingSection(_race(curves["train"], curves["baselines"], models), [group for group in groups if group.figures])
 
 
-def _race(own: Sequence[Curve], baselines: Sequence[Curve]) -> Figure | None:
-    lines = validation_race(own, baselines)
-    if len(lines) < 2:
+def _race(own: Sequence[Curve], baselines: Sequence[Curve], models: Sequence[str]) -> Figure | None:
+    race = validation_race(own, baselines, models)
+    if len(race) < 2:
         return None
-    series = [
-        charts.Series(name, points, "ours" if name == OURS else f"other{place % 4}") for place, (name, points) in enumerate(lines.items())
-    ]
+    others = [name for name in race if name != OURS]
+    series = [charts.Series(name, race[name], "ours" if name == OURS else f"other{others.index(name) % 4}") for name in race]
     picture = charts.lines(series, "validation NDCG@10", "epoch", "Validation NDCG@10 by epoch of every model that trains.", wide=True)
-    return Figure(
-        picture, "Validation NDCG@10 while training", "An epoch is one pass over the train sequences; models differ in what an epoch costs."
-    )
+    note = "An epoch is one pass over the train sequences; models differ in what an epoch costs."
+    return Figure(picture, "Validation NDCG@10 while training", note)
 
 
-def _panels(curves: Sequence[Curve], css: str) -> list[Figure]:
+def _panels(curves: Sequence[Curve], css: str, models: Sequence[str]) -> list[Figure]:
     """One panel per model and metric, with both splits where both are there."""
     panels: dict[tuple[str, str], list[Curve]] = {}
     for curve in curves:
         panels.setdefault((curve.model, curve.metric), []).append(curve)
+    trained = {curve.model for curve in curves if curve.split != "valid"}
     figures = []
     for (model, metric), lines in panels.items():
         what = metric_name(metric)
-        caption = f"{model}: {what}" if model else what
+        caption = f"{shown_name(model, models)}: {what}" if model else what
         if len(lines) == 1 and lines[0].split:
             caption += f", {_split_name(lines[0].split)}"
         series = [charts.Series(line.split or what, line.points, css if place == 0 else "other1") for place, line in enumerate(lines)]
         first, last = lines[0].points[0][1], lines[0].points[-1][1]
-        description = f"{caption} by epoch, from {first:.4g} to {last:.4g}."
-        figures.append(Figure(charts.lines(series, "", "epoch", description), caption))
+        unit = "epoch" if model in trained else "trial"
+        description = f"{caption} by {unit}, from {first:.4g} to {last:.4g}."
+        figures.append(Figure(charts.lines(series, "", unit, description, dots=unit == "trial"), caption))
     return figures
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def _split_name(split: str) -> str:

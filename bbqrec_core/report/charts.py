@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from bbqrec_core.report.naming import decimals, share, signed
+from bbqrec_core.report.naming import MINUS, decimals, share, signed
 from bbqrec_core.report.svg import (
     Point,
     Scale,
@@ -72,7 +72,7 @@ def stacked_bar(parts: Sequence[tuple[str, int, str]], description: str) -> Mark
             if width > 7.5 * (len(name) + len(f"{count:,}")) + 18:
                 shapes.append(text(x + 9, top + 19.5, f"{name} {count:,}", css=f"on-{css}"))
         x += width
-    return drawing(WIDE, top + thick + 4, description, *shapes)
+    return drawing(WIDE, top + thick + 4, description, *shapes, css="chart broad")
 
 
 def columns(counts: Sequence[tuple[str, int]], x_title: str, y_title: str, description: str) -> Markup:
@@ -89,7 +89,7 @@ def columns(counts: Sequence[tuple[str, int]], x_title: str, y_title: str, descr
         if place % every == 0:
             shapes.append(text(x + width / 2, height - bottom + 15, label, css="tick", anchor="middle"))
     shapes += [text(left, 12, y_title, css="axis"), text((left + WIDE - right) / 2, height - 6, x_title, css="axis", anchor="middle")]
-    return drawing(WIDE, height, description, *shapes)
+    return drawing(WIDE, height, description, *shapes, css="chart broad")
 
 
 def popularity_curve(counts: Sequence[int], description: str) -> Markup:
@@ -104,9 +104,9 @@ def popularity_curve(counts: Sequence[int], description: str) -> Markup:
     if not seen:
         return Markup("")
     across = Scale(1, max(len(seen), 2), left, WIDE - right, log=True)
-    up = Scale(1, max(seen[0], 2), height - bottom, top, log=True)
+    up = Scale(max(1, min(seen[-1], seen[0] / 2)), max(seen[0], 2), height - bottom, top, log=True)
     shapes = []
-    for tick in _decades_and_end(up.high):
+    for tick in [tick for decade in log_ticks(1, up.high) for tick in (decade, 2 * decade, 5 * decade) if up.low <= tick <= up.high]:
         shapes += [line((left, up(tick)), (WIDE - right, up(tick)), "grid"), text(left - 7, up(tick) + 4, tick_label(tick), "tick", "end")]
     for tick in _decades_and_end(across.high):
         shapes.append(text(across(tick), height - bottom + 15, tick_label(tick), "tick", "middle"))
@@ -122,7 +122,7 @@ def popularity_curve(counts: Sequence[int], description: str) -> Markup:
         text(left, 12, "interactions in train", css="axis"),
         text((left + WIDE - right) / 2, height - 6, "items, most popular first (both axes logarithmic)", css="axis", anchor="middle"),
     ]
-    return drawing(WIDE, height, description, *shapes)
+    return drawing(WIDE, height, description, *shapes, css="chart broad")
 
 
 def usage_panel(items: Sequence[int], ours: bool, description: str) -> Markup:
@@ -153,17 +153,16 @@ def usage_panel(items: Sequence[int], ours: bool, description: str) -> Markup:
         text(width - right, height - 6, f"{len(ordered)} codes", css="tick", anchor="end"),
     ]
     if used < len(ordered):
-        shapes.append(
-            text(max(across(used), left + 16), height - 6, f"{len(ordered) - used} unused →", css="tick warn-text", anchor="middle")
-        )
+        tip = element("title", f"{len(ordered) - used} of {len(ordered)} codes are not used")
+        shapes.append(element("rect", tip, x=across(used), y=up(0) - 2, width=width - right - across(used), height=4.0, css="unused"))
     return drawing(width, height, description, *shapes, css="chart panel")
 
 
-def lines(series: Sequence[Series], y_title: str, x_title: str, description: str, wide: bool = False) -> Markup:
-    """Lines over steps, each named at its end."""
-    width, height = (WIDE, 240.0) if wide else (300.0, 168.0)
+def lines(series: Sequence[Series], y_title: str, x_title: str, description: str, wide: bool = False, dots: bool = False) -> Markup:
+    """Lines over steps, or dots where the steps have no order, each named at its end where there are several."""
+    width, height = (WIDE, 240.0) if wide else (300.0, 156.0)
     labelled = len(series) > 1
-    left, top, bottom = 46.0, 22.0, 36.0
+    left, top, bottom = 46.0, 22.0 if y_title else 8.0, 36.0
     right = (max(len(entry.name) for entry in series) * 6.6 + 14) if labelled else 10.0
     xs = [x for entry in series for x, _ in entry.points]
     ys = [y for entry in series for _, y in entry.points]
@@ -182,8 +181,8 @@ def lines(series: Sequence[Series], y_title: str, x_title: str, description: str
     ends: list[tuple[float, Series]] = []
     for entry in sorted(series, key=lambda entry: entry.css == "ours"):  # ours last, on top
         points = [(across(x), up(y)) for x, y in entry.points]
-        if len(points) == 1:
-            shapes.append(element("circle", cx=points[0][0], cy=points[0][1], r=3.0, css=f"dot {entry.css}"))
+        if len(points) == 1 or dots:
+            shapes += [element("circle", cx=x, cy=y, r=2.2 if dots else 3.0, css=f"dot {entry.css}") for x, y in thin_out(points)]
         else:
             shapes.append(element("path", d=path_through(thin_out(points)), css=f"line {entry.css}"))
         ends.append((points[-1][1], entry))
@@ -192,7 +191,7 @@ def lines(series: Sequence[Series], y_title: str, x_title: str, description: str
             x = across(entry.points[-1][0])
             shapes.append(text(x + 6, y + 4, entry.name, css=f"label text-{entry.css}"))
     shapes += [text(left - 40, 12, y_title, css="axis"), text((left + width - right) / 2, height - 4, x_title, css="axis", anchor="middle")]
-    return drawing(width, height, description, *shapes, css="chart" if wide else "chart panel")
+    return drawing(width, height, description, *shapes, css="chart broad" if wide else "chart panel")
 
 
 def interval_bars(bars: Sequence[Bar], x_title: str, description: str) -> Markup:
@@ -214,7 +213,7 @@ def interval_bars(bars: Sequence[Bar], x_title: str, description: str) -> Markup
         shapes.append(text(WIDE, y + row / 2 + 4, decimals(bar.value), "value strong-text" if bar.ours else "value", "end"))
     shapes += [line((left, top), (left, height - bottom), "axis-line")]
     shapes.append(text((left + WIDE - right) / 2, height - 5, x_title, css="axis", anchor="middle"))
-    return drawing(WIDE, height, description, *shapes)
+    return drawing(WIDE, height, description, *shapes, css="chart broad")
 
 
 def differences(bars: Sequence[Bar], x_title: str, description: str) -> Markup:
@@ -236,7 +235,7 @@ def differences(bars: Sequence[Bar], x_title: str, description: str) -> Markup:
         shapes.append(text(left - 9, y + 4, bar.name, "label", "end"))
         shapes.append(text(WIDE, y + 4, signed(bar.value), "value", "end"))
     shapes.append(text((left + WIDE - right) / 2, height - 5, x_title, css="axis", anchor="middle"))
-    return drawing(WIDE, height, description, *shapes)
+    return drawing(WIDE, height, description, *shapes, css="chart broad")
 
 
 def weight_grid(
@@ -264,11 +263,15 @@ def weight_grid(
             box = {"x": left + cell_width * column + 1, "y": y + 1, "width": cell_width - 2, "height": cell - 2}
             shapes.append(element("rect", **box, css="cell"))
             shapes.append(element("rect", **box, css="plus" if weight >= 0 else "minus", fill_opacity=number(0.75 * strength)))
-            shapes.append(text(box["x"] + box["width"] / 2, y + cell / 2 + 4, signed(weight)[:-2], "tick ink-text", "middle"))
+            shapes.append(text(box["x"] + box["width"] / 2, y + cell / 2 + 4, _short(weight), "tick ink-text", "middle"))
     for column, label in enumerate(x_labels):
         shapes.append(text(left + cell_width * (column + 0.5), height - bottom + 15, label, "tick", "middle"))
     shapes.append(text(left + cell_width * len(x_labels) / 2, height - 5, x_title, "axis", "middle"))
     return drawing(width, height, description, *shapes)
+
+
+def _short(weight: float) -> str:
+    return "0" if abs(weight) < 0.005 else f"{weight:+.2f}".replace("-", MINUS)
 
 
 def _horizontal_grid(up: Scale, left: float, right: float, about: int = 4) -> list[Markup]:
@@ -281,7 +284,7 @@ def _horizontal_grid(up: Scale, left: float, right: float, about: int = 4) -> li
 def _vertical_grid(across: Scale, top: float, bottom: float, sign: bool = False) -> list[Markup]:
     shapes = []
     for tick in nice_ticks(across.low, across.high, 5):
-        label = tick_label(tick).replace("-", "−")
+        label = tick_label(tick).replace("-", MINUS)
         shapes += [
             line((across(tick), top), (across(tick), bottom), "grid"),
             text(across(tick), bottom + 15, f"+{label}" if sign and tick > 0 else label, "tick", "middle"),

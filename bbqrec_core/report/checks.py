@@ -7,9 +7,9 @@ import re
 from html.parser import HTMLParser
 
 LOADING_ATTRIBUTES = {
-    "src", "srcset", "href", "xlink:href", "data", "poster", "action", "formaction", "background", "cite", "longdesc", "manifest", "ping", "codebase",
-    "imagesrcset", "archive", "classid", "profile", "usemap", "icon",
-}  # fmt: skip
+    *("action", "archive", "background", "cite", "classid", "codebase", "data", "formaction", "href", "icon", "imagesrcset", "longdesc"),
+    *("manifest", "ping", "poster", "profile", "src", "srcset", "usemap", "xlink:href"),
+}
 LOADING_TAGS = {"script", "link", "iframe", "frame", "object", "embed", "applet", "base", "portal"}
 _CSS_LOADS = re.compile(
     r"""url\(\s*(?P<quote>["']?)(?P<target>[^"')]*)(?P=quote)\s*\)|@import\s+(?P<imported>[^;]+)|image-set\(""", re.IGNORECASE

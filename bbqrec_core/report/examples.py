@@ -73,7 +73,8 @@ def build_examples(inputs: Inputs, config: ReportConfig, ours: str, best: str, p
     Args:
         inputs: Artifacts.
         config: How much to show.
-        ours, best: The two models to set side by side; without the second, ours alone.
+        ours: The project's model.
+        best: The baseline to set beside it; empty for none.
         pictures: Makes thumbnails; asked in the order of the page, so that what does not fit is at its end.
     """
     rows = inputs.rows("evaluate", "examples.parquet") or []

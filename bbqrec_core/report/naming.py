@@ -64,12 +64,16 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def quantity(value: object) -> str:
-    """Any scalar of a statistics table."""
+def quantity(value: object, name: str = "") -> str:
+    """Any scalar of a statistics table; by its name, a share is a percentage and a timestamp a date."""
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int | float) and not math.isnan(value) and 0 <= value <= 1 and "share" in name.split("_"):
+        return share(value)
+    if isinstance(value, int) and name.endswith("timestamp") and not name.startswith("null"):
+        return date(value)
     if isinstance(value, int):
         return count(value).replace("-", MINUS)
     if isinstance(value, float):

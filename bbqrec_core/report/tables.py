@@ -1,7 +1,7 @@
 """A table as the templates print it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -17,9 +17,8 @@ class Table:
         head: Names of the columns; the first names the rows.
         rows: Cells, the first of each row being its name.
         words: Columns (by place) that hold words rather than numbers; the first always does.
-        marked: Rows (by place) of the project's own model.
-        best: Cells (row, column) with the best value of their column.
-        hints: What a column means, by its place.
+        marked: Columns (by place) of the project's own model.
+        best: Cells (row, column) with the best value of their row.
     """
 
     caption: str
@@ -28,7 +27,6 @@ class Table:
     words: frozenset[int] = frozenset()
     marked: frozenset[int] = frozenset()
     best: frozenset[tuple[int, int]] = frozenset()
-    hints: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

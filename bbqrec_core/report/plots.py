@@ -1,0 +1,165 @@
+"""The report's main charts as PNG files, for places that show pictures only, such as MLflow.
+
+The page draws its own charts (`charts.py`), which follow the reader's colour scheme; these are for a white background. Both take their
+numbers from the same functions. Figures are made without pyplot: no global state, no display.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bbqrec_core import schema
+from bbqrec_core.report.about_codes import items_per_code
+from bbqrec_core.report.about_training import Curve, read_curves, shown_name, validation_race
+from bbqrec_core.report.naming import OURS, decimals, is_ours, metric_name, share
+from bbqrec_core.report.reading import Inputs, Rows
+from bbqrec_core.report.verdict import headline_rows
+
+ACCENT, NEUTRAL, STRONG, WARNING, GRID = "#0b5fb4", "#a7a9ae", "#6f737b", "#d9822b", "#e8e5df"
+OTHERS = (STRONG, "#a86a14", "#8a5a83", "#3f7d6e")
+DPI = 120
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": STRONG,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+}
+
+
+def write_plots(inputs: Mapping[str, Path], folder: Path) -> list[Path]:
+    """Write every plot that the inputs have the tables for. Same tables, same bytes.
+
+    Args:
+        inputs: Directories of artifacts by stage name; those that are missing, or lack a table, cost their plot only.
+        folder: Made if it is not there.
+
+    Returns:
+        The files written: some of `metrics.png`, `codebook_usage.png`, `training_curves.png`, `quantizer_curves.png`.
+    """
+    read = Inputs(inputs)
+    metrics = read.rows("evaluate", "metrics.parquet") or []
+    models = list(dict.fromkeys(row["model"] for row in metrics))
+    curves = {stage: read_curves(read.rows(stage, "curve.parquet") or []) for stage in ("quantize", "train", "baselines")}
+    with rc_context(STYLE):
+        figures = {
+            "metrics": metrics_figure(metrics),
+            "codebook_usage": usage_figure(read.rows("quantize", "usage.parquet") or []),
+            "training_curves": training_figure(curves["train"], curves["baselines"], models),
+            "quantizer_curves": panels_figure("Quantizer", curves["quantize"], ACCENT),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for name, figure in figures.items():
+            if figure is not None:
+                path = folder / f"{name}.png"
+                figure.savefig(path, dpi=DPI, metadata={"Software": None})
+                written.append(path)
+    return written
+
+
+def metrics_figure(metrics: Rows) -> Figure | None:
+    """Test NDCG@10 of every model with its interval, seen items masked; None without any."""
+    rows = sorted(headline_rows(metrics), key=lambda row: (row["value"], row["model"]))
+    if not rows:
+        return None
+    figure = Figure(figsize=(7.5, 1.3 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(
+        [row["model"] for row in rows], [row["value"] for row in rows], color=[ACCENT if is_ours(row["model"]) else NEUTRAL for row in rows]
+    )
+    for place, row in enumerate(rows):
+        end = row["value"]
+        if row["low"] is not None and row["high"] is not None:
+            axes.plot([row["low"], row["high"]], [place, place], color="#1c1d20", linewidth=1.2, marker="|", markersize=7)
+            end = max(end, row["high"])
+        axes.annotate(decimals(row["value"]), (end, place), xytext=(6, 0), textcoords="offset points", va="center")
+    axes.margins(x=0.12)
+    axes.set_xlim(left=0)
+    axes.grid(axis="x")
+    axes.set_xlabel("NDCG@10, test split, seen items masked; 95 % bootstrap intervals over users")
+    return figure
+
+
+def usage_figure(usage: Rows) -> Figure | None:
+    """Items per code, most used first: a row of panels per source, a column per level; None without any."""
+    counts = items_per_code(usage)
+    if not counts:
+        return None
+    sources = list(dict.fromkeys(source for source, _ in counts))
+    levels = sorted({level for _, level in counts})
+    figure = Figure(figsize=(2.5 * len(levels) + 0.6, 1.75 * len(sources) + 0.4), layout="constrained")
+    grid = figure.subplots(len(sources), len(levels), squeeze=False)
+    for row, source in enumerate(sources):
+        for column, level in enumerate(levels):
+            axes, items = grid[row][column], sorted(counts.get((source, level), []), reverse=True)
+            if not items:
+                axes.set_axis_off()
+                continue
+            used, total = sum(1 for number in items if number), sum(items) or 1
+            axes.fill_between(
+                range(len(items) + 1), [*items, items[-1]], step="post", color=ACCENT if source == schema.FUSED else NEUTRAL, linewidth=0
+            )
+            axes.axhline(total / len(items), color="#1c1d20", linestyle=(0, (3, 3)), linewidth=0.9)
+            if used < len(items):
+                axes.plot([used, len(items)], [0, 0], color=WARNING, linewidth=3, solid_capstyle="butt", clip_on=False)
+            axes.set_title(f"{source}, level {level}")
+            axes.set_xlabel(f"{used} of {len(items)} codes used, {share(items[0] / total)} on the top one", fontsize=7.5)
+            axes.set_xlim(0, len(items))
+            axes.set_ylim(bottom=0)
+    for row in range(len(sources)):
+        grid[row][0].set_ylabel("items")
+    return figure
+
+
+def training_figure(own: Sequence[Curve], baselines: Sequence[Curve], models: Sequence[str]) -> Figure | None:
+    """Validation NDCG@10 of everything that trains, and each one's training loss; None without any."""
+    race = validation_race(own, baselines, models)
+    losses = {
+        shown_name(curve.model, models): curve.points for curve in (*own, *baselines) if curve.split == "train" and curve.metric == "loss"
+    }
+    if not race and not losses:
+        return None
+    names = [*dict.fromkeys([*race, *losses])]
+    others = [name for name in names if name != OURS]
+    colours = {name: ACCENT if name == OURS else OTHERS[others.index(name) % len(OTHERS)] for name in names}
+    figure = Figure(figsize=(10, 3.3), layout="constrained")
+    for axes, title, lines in zip(figure.subplots(1, 2), ("Validation NDCG@10", "Training loss"), (race, losses), strict=True):
+        for name, points in lines.items():
+            axes.plot([x for x, _ in points], [y for _, y in points], color=colours[name], linewidth=2 if name == OURS else 1.4, label=name)
+        _dress(axes, title)
+        if lines:
+            axes.legend(frameon=False)
+    return figure
+
+
+def panels_figure(title: str, curves: Sequence[Curve], colour: str) -> Figure | None:
+    """A panel per curve; None without any."""
+    if not curves:
+        return None
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(3.4 * columns, 2.1 * rows + 0.3), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, curve in zip(panels, curves, strict=False):
+        axes.plot([x for x, _ in curve.points], [y for _, y in curve.points], color=colour, linewidth=1.6)
+        _dress(axes, metric_name("/".join(part for part in (curve.model, curve.split, curve.metric) if part)))
+    for axes in panels[len(curves) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def _dress(axes: Axes, title: str) -> None:
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    axes.grid(axis="y")
