@@ -1,0 +1,309 @@
+"""The stage end to end on artificial artifacts: files, learning, determinism, resuming, refusal, no leak from the test part."""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sequence_artifacts import N_ITEMS, make_artifacts, make_context
+
+from bbqrec_core import schema
+from bbqrec_core.dataset import SequenceDataset
+from bbqrec_core.errors import ArtifactError, StageError
+from bbqrec_core.sequence import stage, train
+from bbqrec_core.sequence.mixture import ranking_quality, weight_grid
+from bbqrec_core.sequence.recommender import load_recommender
+from bbqrec_core.sequence.windows import Windows
+
+FILES = ["attention_bias.parquet", "curve.parquet", "model.json", "model.safetensors"]
+
+
+@pytest.fixture(scope="module")
+def trained(artifacts, tmp_path_factory) -> tuple[Path, dict]:
+    torch.set_num_threads(1)
+    context = make_context(tmp_path_factory.mktemp("trained"), artifacts, epochs=25)
+    return context.out, stage.run(context)
+
+
+def same_files(one: Path, other: Path) -> bool:
+    assert sorted(path.name for path in one.iterdir()) == FILES
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in FILES)
+
+
+def popularity_ndcg(artifacts: dict[str, Path]) -> float:
+    data = SequenceDataset.load(artifacts["ingest"], 8)
+    counts = torch.from_numpy(data.train_counts).float()
+    return ranking_quality(data.valid, lambda rows: {"popularity": counts.expand(len(rows), -1)}, [{"popularity": 1.0}], 64)[0][0]
+
+
+def test_learns_a_planted_pattern_far_better_than_popularity(trained, artifacts):
+    _, statistics = trained
+    assert statistics["valid_ndcg_at_10"] > 0.6 > 2 * popularity_ndcg(artifacts)
+
+
+def test_files_and_statistics(trained):
+    out, statistics = trained
+    curve = pq.read_table(out / "curve.parquet")
+    assert curve.schema.equals(schema.CURVE)
+    names = {"train/loss", "train/loss_dense", "train/loss_generative", "valid/ndcg_at_10", "valid/recall_at_10", "lr"}
+    assert set(curve["name"].to_pylist()) == names
+    assert curve.num_rows == 6 * statistics["epochs_run"]
+    bias = pq.read_table(out / "attention_bias.parquet")
+    assert bias.schema.equals(schema.SIMILARITY_WEIGHTS)
+    assert bias.num_rows == 2 * 2 * 2 * 9  # layers, heads, sources, buckets
+    assert np.abs(bias["weight"].to_numpy()).max() > 0
+    share = bias.filter(np.array(bias["source"].to_pylist()) == "text")["train_share"].to_numpy()[:9].sum()
+    assert share == pytest.approx(1)
+    assert statistics["nan_parameters"] == 0 and statistics["cold_items"] == 1 and statistics["best_epoch"] >= 1
+    assert all(isinstance(value, int | float | bool | str) for value in statistics.values())
+
+
+def test_score_is_what_validation_measured(trained, artifacts):
+    out, statistics = trained
+    recommender = load_recommender(out)
+    data = SequenceDataset.load(artifacts["ingest"], 8)
+    ndcg, recall = ranking_quality(data.valid, lambda rows: {"all": recommender.score(rows)}, [{"all": 1.0}], 64)[0]
+    assert ndcg == pytest.approx(statistics["valid_ndcg_at_10"], abs=1e-6)
+    assert recall == pytest.approx(statistics["valid_recall_at_10"], abs=1e-6)
+
+
+def test_recommender_takes_whatever_histories_there_are(trained):
+    recommender = load_recommender(trained[0])
+    assert (recommender.name, recommender.n_items, recommender.max_history) == ("BBQRec", N_ITEMS, 8)
+    histories = torch.tensor([[-1] * 12, [-1] * 11 + [3], list(range(12)), [5, 5, 5, -1, 6, 5, 5, -1, -1, 7, 7, N_ITEMS - 1]])
+    scores = recommender.score(histories)
+    assert scores.shape == (4, N_ITEMS) and scores.dtype == torch.float32 and scores.isfinite().all()
+    torch.testing.assert_close(torch.cat([recommender.score(row[None]) for row in histories]), scores, rtol=1e-4, atol=1e-5)
+    assert recommender.score(histories[:0]).shape == (0, N_ITEMS)
+    assert recommender.score(torch.empty(2, 0, dtype=torch.int64)).isfinite().all()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_recommend_gives_the_best_unseen_items(trained, exact):
+    recommender = load_recommender(trained[0])
+    histories = torch.tensor([[-1] * 12, [-1] * 11 + [3], list(range(12)), [5, 5, 5, -1, 6, 5, 5, -1, -1, 7, 7, 9]])
+    items, scores = recommender.recommend(histories, 10, exact=exact)
+    for row, everything in enumerate(recommender.score(histories)):
+        seen = histories[row][histories[row] >= 0]
+        everything[seen] = float("-inf")
+        torch.testing.assert_close(scores[row], everything.topk(10).values, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(everything[items[row]], scores[row], rtol=1e-4, atol=1e-4)
+        assert len(set(items[row].tolist())) == 10
+    unmasked = recommender.recommend(histories[1:2], N_ITEMS, seen_mask=False, exact=exact)[0]
+    assert sorted(unmasked[0].tolist()) == list(range(N_ITEMS))
+    few, few_scores = recommender.recommend(torch.arange(N_ITEMS - 2)[None], 4, exact=exact)
+    assert sorted(few[0, :2].tolist()) == [N_ITEMS - 2, N_ITEMS - 1] and (few[0, 2:] == -1).all() and few_scores[0, 2] == float("-inf")
+
+
+def test_same_seed_same_bytes_other_seed_other_model(artifacts, tmp_path):
+    contexts = [make_context(tmp_path, artifacts, name, epochs=2) for name in ("one", "two")]
+    for context in contexts:
+        stage.run(context)
+    assert same_files(contexts[0].out, contexts[1].out)
+    other = make_context(tmp_path, artifacts, "three", epochs=2)
+    object.__setattr__(other, "profile", other.profile.model_copy(update={"seed": 8}))
+    stage.run(other)
+    assert not same_files(contexts[0].out, other.out)
+
+
+@pytest.mark.parametrize("interrupted", [1, 3])
+def test_an_interrupted_run_resumes_to_the_same_bytes(artifacts, tmp_path, monkeypatch, interrupted):
+    whole = make_context(tmp_path, artifacts, "whole", epochs=4)
+    stage.run(whole)
+    cut = make_context(tmp_path, artifacts, "cut", epochs=4)
+    epochs: list[int] = []
+    real = train._epoch
+
+    def interrupt(*arguments: object, **named: object) -> object:
+        if len(epochs) == interrupted:
+            raise KeyboardInterrupt
+        epochs.append(1)
+        return real(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train, "_epoch", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(cut)
+    monkeypatch.undo()
+    (cut.scratch / "checkpoint.tmp").write_bytes(b"half a checkpoint")
+    counted = []
+    monkeypatch.setattr(train, "_epoch", lambda *a, **n: counted.append(1) or real(*a, **n))
+    stage.run(cut)
+    assert len(counted) == 4 - interrupted
+    assert same_files(whole.out, cut.out)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sequence_artifacts import make_context
+from bbqrec_core.sequence import stage, train
+if sys.argv[2] == "kill":
+    save, done = train._save, []
+    def save_and_die(*arguments):
+        save(*arguments)
+        done.append(1)
+        if len(done) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+    train._save = save_and_die
+root = Path(sys.argv[1])
+(root / "killed").exists() and (root / "killed").rmdir()
+inputs = {name: Path(sys.argv[3]) / name for name in ("ingest", "quantize")}
+stage.run(make_context(root, inputs, "killed", epochs=4))
+"""
+
+
+def test_a_killed_process_resumes_to_the_same_bytes(artifacts, tmp_path):
+    whole = make_context(tmp_path, artifacts, "whole", epochs=4)
+    stage.run(whole)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    first = subprocess.run([*command, "kill", str(artifacts["ingest"].parent)], env=environment, capture_output=True, check=False)
+    assert first.returncode == -signal.SIGKILL, first.stderr.decode()
+    second = subprocess.run([*command, "finish", str(artifacts["ingest"].parent)], env=environment, capture_output=True, check=False)
+    assert second.returncode == 0, second.stderr.decode()
+    assert b"resuming" in second.stderr or not second.stderr
+    assert same_files(whole.out, tmp_path / "killed")
+
+
+def test_a_damaged_or_foreign_checkpoint_is_not_used(artifacts, tmp_path):
+    whole = make_context(tmp_path, artifacts, "whole", epochs=2)
+    stage.run(whole)
+    damaged = make_context(tmp_path, artifacts, "damaged", epochs=2)
+    (damaged.scratch / "checkpoint.pt").write_bytes((whole.scratch / "checkpoint.pt").read_bytes()[:5000])
+    stage.run(damaged)
+    assert same_files(whole.out, damaged.out)
+    foreign = make_context(tmp_path, artifacts, "foreign", epochs=2, learning_rate=1e-3)
+    shutil.copy(whole.scratch / "checkpoint.pt", foreign.scratch / "checkpoint.pt")
+    stage.run(foreign)
+    assert not same_files(whole.out, foreign.out)
+
+
+def test_permuted_test_targets_leave_everything_bit_identical(artifacts, tmp_path):
+    permuted = make_artifacts(tmp_path / "permuted", test_seed=3)
+    before, after = ((inputs["ingest"] / "test.parquet").read_bytes() for inputs in (artifacts, permuted))
+    assert before != after
+    one, other = make_context(tmp_path, artifacts, "one", epochs=2), make_context(tmp_path, permuted, "other", epochs=2)
+    assert stage.run(one) == stage.run(other)
+    assert same_files(one.out, other.out)
+
+
+def test_quality_does_not_depend_on_how_items_are_numbered(trained, artifacts, tmp_path):
+    relabelled = make_artifacts(tmp_path / "relabelled", relabel=np.random.default_rng(11).permutation(N_ITEMS))
+    statistics = stage.run(make_context(tmp_path, relabelled, epochs=25))
+    assert statistics["valid_ndcg_at_10"] == pytest.approx(trained[1]["valid_ndcg_at_10"], abs=0.08)
+
+
+def test_a_model_of_another_catalogue_is_refused(trained, artifacts, tmp_path):
+    out = trained[0]
+    meaning = json.loads((out / "model.json").read_text())
+    load_recommender(out, expected_codes=meaning["codes_sha256"], expected_items=N_ITEMS)
+    with pytest.raises(ArtifactError, match="other semantic IDs"):
+        load_recommender(out, expected_codes="0" * 64)
+    with pytest.raises(ArtifactError, match=f"is of {N_ITEMS} items, this catalogue has 12"):
+        load_recommender(out, expected_items=12)
+    mixed = tmp_path / "mixed"
+    shutil.copytree(out, mixed)
+    tensors = load_file(mixed / "model.safetensors")
+    tensors["codes.fused"][0, 0] += 1
+    save_file(tensors, mixed / "model.safetensors")
+    with pytest.raises(ArtifactError, match="different catalogues"):
+        load_recommender(mixed)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "no json", "no tensor", "other format"])
+def test_damaged_models_are_refused_with_a_way_out(trained, tmp_path, damage):
+    folder = tmp_path / "model"
+    shutil.copytree(trained[0], folder)
+    weights, meaning = folder / "model.safetensors", folder / "model.json"
+    if damage == "missing":
+        weights.unlink()
+    elif damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif damage == "no json":
+        meaning.write_text("{")
+    elif damage == "no tensor":
+        tensors = load_file(weights)
+        del tensors["parameter.norm.weight"]
+        save_file(tensors, weights)
+    else:
+        meaning.write_text(meaning.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(ArtifactError, match="stage `train` again"):
+        load_recommender(folder)
+
+
+def test_codes_of_another_catalogue_are_refused(artifacts, tmp_path):
+    counts = SequenceDataset.load(artifacts["ingest"], 8).train_counts
+    with pytest.raises(ArtifactError, match="codes of 48 items, the catalogue has 47"):
+        stage.load_catalogue(artifacts["quantize"], counts[:-1])
+
+
+@pytest.mark.parametrize("fields", [{"dense_weight": 0.0}, {"generative_weight": 0.0}, {"similarity": {"sources": []}}])
+def test_parts_switched_off_train_and_load(artifacts, tmp_path, fields):
+    context = make_context(tmp_path, artifacts, epochs=1, **fields)
+    statistics = stage.run(context)
+    recommender = load_recommender(context.out)
+    for exact in (True, False):
+        assert (recommender.recommend(torch.tensor([[1, 2]]), 5, exact=exact)[0] >= 0).all()
+    if "dense_weight" in fields:
+        assert (statistics["mixture_dense"], statistics["mixture_generative"]) == (0.0, 1.0)
+    if "similarity" in fields:
+        assert pq.read_table(context.out / "attention_bias.parquet").num_rows == 0
+
+
+def test_a_loss_that_is_no_number_stops_with_a_way_out(artifacts, tmp_path, monkeypatch):
+    real = train.learning_rate
+    monkeypatch.setattr(train, "learning_rate", lambda *arguments: real(*arguments) * 1e30)
+    with pytest.raises(StageError, match="learning_rate"):
+        stage.run(make_context(tmp_path, artifacts, epochs=3))
+
+
+def test_patience_ends_training_and_the_best_epoch_is_kept(artifacts, tmp_path):
+    context = make_context(tmp_path, artifacts, epochs=60, patience=2)
+    statistics = stage.run(context)
+    assert statistics["epochs_run"] == statistics["best_epoch"] + 2 < 60
+    curve = pq.read_table(context.out / "curve.parquet").to_pylist()
+    ndcg = [row["value"] for row in curve if row["name"] == "valid/ndcg_at_10"]
+    assert max(range(len(ndcg)), key=lambda place: (ndcg[place], -place)) + 1 == statistics["best_epoch"]
+
+
+def test_windows_train_every_interaction_exactly_once():
+    rng = np.random.default_rng(0)
+    lengths = np.array([1, 0, 2, 5, 6, 7, 11, 12, 40])
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    items = rng.permutation(offsets[-1])
+    windows = Windows.cut(offsets, items, 5)
+    batches = [windows.batch(rows) for rows in windows.epoch(4, seed=1)]
+    targets = torch.cat([targets[targets >= 0] for _, targets in batches])
+    assert sorted(targets.tolist()) == sorted(items.tolist())
+    sequences = [items[begin:end].tolist() for begin, end in itertools.pairwise(offsets)]
+    follows = {after: before for sequence in sequences for before, after in itertools.pairwise(sequence)}
+    for tokens, wanted in batches:
+        assert tokens.shape[1] <= 6
+        for row, target in zip(*np.nonzero(wanted.numpy() >= 0), strict=True):
+            before = int(tokens[row, target])
+            assert before == follows.get(int(wanted[row, target]), -2)
+    assert [rows.tolist() for rows in windows.epoch(4, 1)] == [rows.tolist() for rows in windows.epoch(4, 1)]
+    assert [rows.tolist() for rows in windows.epoch(4, 1)] != [rows.tolist() for rows in windows.epoch(4, 2)]
+
+
+def test_weight_grid_covers_the_simplex_most_even_first():
+    assert weight_grid(("a", "b"), 2) == [{"a": 0.5, "b": 0.5}, {"a": 0.0, "b": 1.0}, {"a": 1.0, "b": 0.0}]
+    three = weight_grid(("a", "b", "c"), 10)
+    assert len(three) == 66 and all(sum(weights.values()) == pytest.approx(1) for weights in three)
+
+
+def test_ties_count_by_expectation(artifacts):
+    valid = SequenceDataset.load(artifacts["ingest"], 8).valid
+    unseen = np.array([N_ITEMS - len(set(valid.seen_items[a:b])) for a, b in zip(valid.seen_offsets, valid.seen_offsets[1:], strict=False)])
+    ndcg, recall = ranking_quality(valid, lambda rows: {"none": torch.zeros(len(rows), N_ITEMS)}, [{"none": 1.0}], 50)[0]
+    assert recall == pytest.approx(float((10 / unseen).mean()))
+    assert ndcg == pytest.approx(float((sum(1 / np.log2(place + 1) for place in range(1, 11)) / unseen).mean()))
