@@ -137,6 +137,21 @@ RANKS = pa.schema(
     ]
 )
 """Test ranks per user: what significance tests and other cut-offs are computed from."""
+COMPARISONS = pa.schema(
+    [
+        ("model", pa.string()),
+        ("baseline", pa.string()),
+        ("metric", pa.string()),  # ndcg_at_10
+        ("masked", pa.bool_()),
+        ("users", pa.int32()),
+        ("difference", pa.float64()),  # the model's mean minus the baseline's, over the same test users
+        ("low", pa.float64()),  # bootstrap interval of the difference over users, 95 %
+        ("high", pa.float64()),
+        ("p", pa.float64()),  # paired permutation test, two-sided
+        ("p_holm", pa.float64()),  # corrected for the number of baselines
+    ]
+)
+"""Our model against each baseline on the test split."""
 EXAMPLES = pa.schema(
     [
         (USER_IDX, pa.int32()),

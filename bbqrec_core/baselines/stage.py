@@ -70,7 +70,7 @@ def run(context: StageContext) -> Statistics:
     columns: list[list[Any]] = [list(column) for column in zip(*curve, strict=True)] or [[], [], []]
     arrays = [pa.array(column, type=kind) for column, kind in zip(columns, schema.CURVE.types, strict=True)]
     pq.write_table(pa.Table.from_arrays(arrays, schema=schema.CURVE), context.out / "curve.parquet")
-    statistics["non_finite_weights"] = _non_finite(context.out)
+    statistics["nan_values"] = _non_finite(context.out)
     return statistics
 
 

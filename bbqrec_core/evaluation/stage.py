@@ -1,0 +1,122 @@
+"""The stage `evaluate`: ranks the whole catalogue for every user of valid and test, ours beside the baselines."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from bbqrec_core.baselines import load_recommenders
+from bbqrec_core.dataset import SequenceDataset
+from bbqrec_core.errors import StageError
+from bbqrec_core.evaluation.ranking import Ranking, rank_split
+from bbqrec_core.evaluation.tables import (
+    HEADLINE,
+    HEADLINE_K,
+    Rankings,
+    best_baseline,
+    comparisons_table,
+    examples_table,
+    metrics_table,
+    ranks_table,
+)
+from bbqrec_core.progress import track
+from bbqrec_core.recommender import Recommender
+from bbqrec_core.sequence.recommender import load_recommender
+from bbqrec_core.stage import StageContext, Statistics
+
+log = logging.getLogger(__name__)
+
+
+def run(context: StageContext) -> Statistics:
+    """Evaluate the trained model and every baseline.
+
+    Files: `metrics.parquet`, `ranks.parquet`, `comparisons.parquet`, `examples.parquet`.
+
+    Raises:
+        StageError: A model belongs to another catalogue, gives scores that are not numbers, or there is nobody to rank for.
+    """
+    device = context.profile.compute.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    ours = load_recommender(context.input("train"), device)
+    return evaluate(context, [ours, *load_recommenders(context.input("baselines"), device)])
+
+
+def evaluate(context: StageContext, recommenders: Sequence[Recommender]) -> Statistics:
+    """Evaluate recommenders, of which the first is ours; see `run`."""
+    config, seed = context.profile.evaluation, context.profile.seed
+    data = SequenceDataset.load(context.input("ingest"), max(1, *(recommender.max_history for recommender in recommenders)))
+    _check(recommenders, data)
+    ours = recommenders[0].name
+    ks = sorted({*config.ks, HEADLINE_K})
+
+    rankings: dict[str, dict[str, dict[bool, Ranking]]] = {"valid": {}, "test": {}}
+    for recommender in track(recommenders, "ranking the catalogue, models", unit="models"):
+        for name, split in (("valid", data.valid), ("test", data.test)):
+            rankings[name][recommender.name] = rank_split(recommender, split, HEADLINE_K)
+    test = rankings["test"]
+    opponent = best_baseline(ours, test)
+
+    metrics = pa.concat_tables(
+        metrics_table(name, split, data, rankings[name], ks, seed, config.bootstrap_samples)
+        for name, split in (("valid", data.valid), ("test", data.test))
+    )
+    comparisons = comparisons_table(ours, test, seed, config.bootstrap_samples, config.permutation_samples)
+    shown = [ours, opponent] if opponent else [ours]
+    pq.write_table(metrics, context.out / "metrics.parquet")
+    pq.write_table(ranks_table(data.test, test), context.out / "ranks.parquet")
+    pq.write_table(comparisons, context.out / "comparisons.parquet")
+    pq.write_table(examples_table(data.test, test, shown, config.examples, seed), context.out / "examples.parquet")
+    return _statistics(ours, opponent, metrics, comparisons, data, test)
+
+
+def _check(recommenders: Sequence[Recommender], data: SequenceDataset) -> None:
+    for recommender in recommenders:
+        if recommender.n_items != data.n_items:
+            raise StageError(
+                f"{recommender.name} knows {recommender.n_items} items, the catalogue has {data.n_items}.",
+                "It was fitted on another catalogue: run the stages from `ingest` on again.",
+            )
+    names = [recommender.name for recommender in recommenders]
+    if len(set(names)) != len(names):
+        raise StageError(f"Two models have one name: {', '.join(names)}.", "Give each a name of its own.")
+
+
+def _statistics(
+    ours: str, opponent: str | None, metrics: pa.Table, comparisons: pa.Table, data: SequenceDataset, test: Rankings
+) -> Statistics:
+    values: Mapping[tuple[str, str, bool, str], float] = {
+        (row["split"], row["model"], row["masked"], row["metric"]): row["value"] for row in metrics.to_pylist()
+    }
+    own = values["test", ours, True, HEADLINE]
+    statistics: Statistics = {
+        "users_evaluated": len(data.test),
+        "valid_users_evaluated": len(data.valid),
+        "models_evaluated": len(test),
+        "ndcg_at_10": own,
+        "recall_at_10": values["test", ours, True, "recall_at_10"],
+        "mrr": values["test", ours, True, "mrr"],
+        "ndcg_at_10_unmasked": values["test", ours, False, HEADLINE],
+        "recall_at_10_unmasked": values["test", ours, False, "recall_at_10"],
+        "valid_ndcg_at_10": values["valid", ours, True, HEADLINE],
+        "coverage_at_10": values["test", ours, True, "coverage_at_10"],
+        "popularity_percentile_at_10": values["test", ours, True, "popularity_percentile_at_10"],
+        "cold_targets": int(values["test", ours, True, "cold_targets"]),
+    }
+    popularity = values.get(("test", "popularity", True, HEADLINE))
+    best = values["test", opponent, True, HEADLINE] if opponent else None
+    p_holm = [row["p_holm"] for row in comparisons.to_pylist() if row["baseline"] == opponent]
+    statistics |= {
+        "popularity_ndcg_at_10": popularity,
+        "best_baseline": opponent,
+        "best_baseline_ndcg_at_10": best,
+        "best_baseline_p_holm": p_holm[0] if p_holm else None,
+        "ndcg_over_popularity": own / popularity if popularity else None,  # against nothing no ratio says anything
+        "ndcg_over_best_baseline": own / best if best else None,
+        "null_metrics": pc.sum(pc.or_kleene(pc.is_null(metrics["value"]), pc.is_nan(metrics["value"]))).as_py(),
+    }
+    log.info("test NDCG@10: %s %.4f, best baseline %s %s", ours, own, opponent, "-" if best is None else f"{best:.4f}")
+    return statistics
