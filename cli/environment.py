@@ -1,13 +1,9 @@
 """The environment that Prefect, MLflow and Great Expectations are started in. Applied before any of them is imported."""
 
 import os
-import socket
-from urllib.parse import urlparse
 
 from bbqrec_core.home import PROJECT, home_folder
-
-PREFECT_PORT = 4200
-MLFLOW_PORT = 5000
+from tasks.services.addresses import HOST, is_healthy, prefect_api
 
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -35,6 +31,8 @@ def apply() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    for name in ("NO_PROXY", "no_proxy"):  # no proxy stands between this machine and itself
+        os.environ[name] = ",".join(dict.fromkeys([*filter(None, os.environ.get(name, "").split(",")), HOST, "localhost"]))
 
 
 def choose_prefect_server() -> str | None:
@@ -43,19 +41,9 @@ def choose_prefect_server() -> str | None:
     Returns:
         The server's address, or None for an ephemeral one.
     """
-    address = os.environ.get("PREFECT_API_URL", f"http://127.0.0.1:{PREFECT_PORT}/api")
-    if address and answers(address):
+    address = os.environ.get("PREFECT_API_URL", prefect_api())
+    if address and is_healthy(address):
         os.environ["PREFECT_API_URL"] = address
         return address
     os.environ["PREFECT_API_URL"] = ""  # empty, not unset: otherwise prefect.toml's address would be tried
     return None
-
-
-def answers(address: str) -> bool:
-    """Whether something listens at an address."""
-    place = urlparse(address)
-    try:
-        with socket.create_connection((place.hostname or "127.0.0.1", place.port or 80), timeout=1.0):
-            return True
-    except OSError:
-        return False

@@ -40,10 +40,15 @@ def _retrain(profile, overrides):  # type: ignore[no-untyped-def]
 
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "true")
+    from prefect import tags
+
     from flows.retrain import retrain
+    from tasks.services.orphans import PROCESS_TAG
+    from tasks.services.processes import identity
 
     try:
-        return retrain(profile=profile, overrides=overrides)
+        with tags(PROCESS_TAG + identity()):  # so that `bbqrec up` can tell a killed run from a living one
+            return retrain(profile=profile, overrides=overrides)
     except BBQRecError:
         raise
     except Exception as error:

@@ -7,14 +7,12 @@ whose stages all stood already leaves no run behind.
 import json
 import logging
 import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pyarrow.parquet as pq
 import yaml
 
@@ -22,6 +20,7 @@ from bbqrec_core.home import home_folder
 from bbqrec_core.profile import Profile
 from tasks.plan import PlannedStage
 from tasks.runner import StageOutcome
+from tasks.services.processes import identity, is_alive, is_local
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -130,7 +129,7 @@ class PipelineTracking:
         return self.client().create_experiment(self._profile.experiment, artifact_location=location)
 
     def _create_run(self, experiment: str, name: str, tags: dict[str, str]) -> str:
-        return self.client().create_run(experiment, run_name=name, tags={PROCESS_TAG: _this_process(), **tags}).info.run_id
+        return self.client().create_run(experiment, run_name=name, tags={PROCESS_TAG: identity(), **tags}).info.run_id
 
 
 class StageTracking:
@@ -196,22 +195,10 @@ def mark_abandoned_runs(client: "MlflowClient", experiment: str) -> int:
     marked = 0
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'", max_results=1000):
         owner = run.data.tags.get(PROCESS_TAG)
-        if owner and owner.startswith(f"{socket.gethostname()}/") and not _alive(owner):
+        if owner and is_local(owner) and not is_alive(owner):
             client.set_terminated(run.info.run_id, "KILLED")
             marked += 1
     return marked
-
-
-def _this_process() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
-
-
-def _alive(owner: str) -> bool:
-    _, pid, created = owner.rsplit("/", 2)
-    try:
-        return abs(psutil.Process(int(pid)).create_time() - float(created)) < 1.0
-    except (psutil.Error, ValueError):
-        return False
 
 
 def _log_batch(
