@@ -63,7 +63,7 @@ class LongLine:
     Attributes:
         number: Its number, from 1.
         byte: Its offset in the decompressed file.
-        sha256: Hash of its bytes without its end, hexadecimal.
+        sha256: Hash of its bytes without its line feed, hexadecimal.
     """
 
     number: int
@@ -77,7 +77,7 @@ def read_lines(path: Path, block_bytes: int = BLOCK_BYTES, max_line_bytes: int =
     Args:
         path: A gzip or a plain file.
         block_bytes: Least size of a block, but for the last.
-        max_line_bytes: Longer lines are given as `LongLine` or left for `screen` to find; never more is kept in memory.
+        max_line_bytes: Longer lines, their line feed aside, are given as `LongLine` or left for `screen` to find; never more is kept in memory.
 
     Raises:
         SourceError: The file is empty, cut, altered or unreadable. What was given out before must then be thrown away.
@@ -98,7 +98,8 @@ def screen(block: LineBlock, max_line_bytes: int = MAX_LINE_BYTES) -> dict[int, 
     """Find lines that no parser should see, and say why: by index in the block."""
     found: dict[int, str] = {}
     lengths = block.ends - block.starts
-    for index in np.flatnonzero(lengths > max_line_bytes + 2).tolist():
+    lengths[-1] += not block.data.endswith(b"\n")
+    for index in np.flatnonzero(lengths > max_line_bytes + 1).tolist():
         found[index] = TOO_LONG
     for index in np.flatnonzero(lengths <= 16).tolist():
         if not block.line(index).strip():

@@ -1,0 +1,71 @@
+"""Looking at pictures."""
+
+import hashlib
+import io
+import re
+import zlib
+
+import pytest
+from PIL import Image
+
+from bbqrec_core.ingest.images import find_images
+
+
+def picture(kind: str = "JPEG", size: tuple[int, int] = (40, 30)) -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise(size, 60).convert("RGB").save(buffer, kind)
+    return buffer.getvalue()
+
+
+def boast(side: int) -> bytes:
+    """A PNG of a few bytes that claims to be large."""
+    data = bytearray(picture("PNG"))
+    data[16:24] = side.to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    return bytes(data)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "images").mkdir()
+    return tmp_path / "images"
+
+
+@pytest.mark.parametrize(("kind", "extension"), [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp"), ("PNG", "jpg")])
+def test_readable_pictures(folder, kind, extension):
+    data = picture(kind)
+    (folder / f"B1.{extension}").write_bytes(data)
+    [found] = find_images(folder, ["B1", "B2"], 10_000, 1)
+    assert (found.item_id, found.file, found.problem) == ("B1", f"B1.{extension}", None)
+    assert found.sha256 == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", "empty"),
+        (b"<html>404</html>", "not a picture"),
+        (picture()[:300], "cannot be decoded"),
+        (picture("PNG")[:300], "cannot be decoded"),
+        (picture(size=(300, 200)), "300 x 200 pixels are more than 10,000"),
+        (picture("BMP"), "not a picture"),
+        # Refused by the size that it claims, before anything is decoded.
+        (boast(60_000), "60000 x 60000 pixels are more than 10,000|more than 10,000 pixels"),
+    ],
+)
+def test_unreadable_pictures_are_explained(folder, data, problem):
+    (folder / "B1.jpg").write_bytes(data)
+    [found] = find_images(folder, ["B1"], 10_000, 1)
+    assert found.problem is not None and re.search(problem, found.problem)
+
+
+def test_no_file_outside_the_folder_is_looked_at(folder):
+    (folder.parent / "secret.jpg").write_bytes(picture())
+    (folder / "sub.jpg").mkdir()
+    assert find_images(folder, ["../secret", str(folder.parent / "secret"), "sub", "", ".", ".."], 10_000, 1) == []
+
+
+def test_order_is_that_of_the_items(folder):
+    for name in ("B3", "B1", "B2"):
+        (folder / f"{name}.jpg").write_bytes(picture())
+    assert [found.item_id for found in find_images(folder, ["B2", "B9", "B3", "B1"], 10_000, 4)] == ["B2", "B3", "B1"]
