@@ -9,7 +9,7 @@ from bbqrec_core.errors import BBQRecError
 from cli import environment
 from cli.console import err
 
-COMMANDS = ("run", "profiles", "status", "inspect", "recommend", "report", "rollback", "gc")
+COMMANDS = ("run", "profiles", "status", "inspect", "recommend", "report", "rollback", "gc", "doctor", "up")
 
 app = typer.Typer(
     name="bbqrec",

@@ -97,7 +97,7 @@ def _require_free(number: int, variable: str, name: str) -> None:
 def _holder(number: int) -> str:
     try:
         listening = [entry for entry in psutil.net_connections("tcp") if entry.status == psutil.CONN_LISTEN and entry.laddr]
-        pids = {entry.pid for entry in listening if entry.pid and entry.laddr[1] == number}
+        pids = {entry.pid for entry in listening if entry.pid and getattr(entry.laddr, "port", None) == number}
         named = [f"{psutil.Process(pid).name()}, process {pid}" for pid in pids]
     except psutil.Error:  # some systems tell only the administrator
         return ""
