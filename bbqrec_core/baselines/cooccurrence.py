@@ -150,8 +150,9 @@ class CoOccurrenceKnn:
     def score(self, histories: torch.Tensor) -> torch.Tensor:
         """See `Recommender.score`."""
         histories = histories.to(self._items.device)
-        width = min(self.max_history, histories.shape[1], int((histories >= 0).sum(1).max()) if histories.numel() else 0)
-        recent = histories[:, histories.shape[1] - width :]
+        recent = histories[:, max(histories.shape[1] - self.max_history, 0) :]
+        recent = recent[:, int((recent < 0).all(0).cumprod(0).sum()) :]  # columns that are padding for everybody
+        width = recent.shape[1]
         recency = torch.arange(width, 0, -1, device=recent.device, dtype=torch.float32) ** -self.settings.recency_decay
         known = recent.clamp_min(0)
         weight = recency * self._rarity[known] * (recent >= 0)

@@ -99,19 +99,17 @@ class SasrecModel(nn.Module):
 
 
 def align_left(histories: torch.Tensor) -> torch.Tensor:
-    """Move the padding of histories from the left to the right, and cut what no row needs.
+    """Move padding to the right, wherever it is, and cut what no row needs.
 
     Args:
-        histories: int64 [batch, width], padded on the left.
+        histories: int64 [batch, width], oldest first.
 
     Returns:
         int64 [batch, longest], padded on the right.
     """
-    width = histories.shape[1]
-    lengths = (histories != PADDING).sum(1, keepdim=True)
-    places = torch.arange(int(lengths.max()) if len(histories) else 0, device=histories.device)
-    moved = histories.gather(1, (places + width - lengths).clamp_max(max(width - 1, 0)))
-    return moved.masked_fill(places >= lengths, PADDING)
+    padding = histories == PADDING
+    order = padding.to(torch.int8).sort(dim=1, stable=True).indices
+    return histories.gather(1, order)[:, : int((~padding).sum(1).max())]
 
 
 class Sasrec:

@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 from bbqrec_core import schema
 
 
-def planted_sequences(n_users: int, n_items: int, seed: int = 0, follow: float = 0.6, shortest: int = 5, longest: int = 14) -> list[list[int]]:
+def planted_sequences(
+    n_users: int, n_items: int, seed: int = 0, follow: float = 0.6, shortest: int = 5, longest: int = 14
+) -> list[list[int]]:
     """Sequences without repeats in which item i is mostly followed by (7 i + 3) mod n_items, the rest drawn by a skewed popularity."""
     rng = np.random.default_rng(seed)
     popularity = 1 / np.arange(1, n_items + 1)

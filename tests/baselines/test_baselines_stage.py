@@ -1,0 +1,119 @@
+"""The stage as a whole: files, loading back, determinism, and that nothing of the test split reaches it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from artificial_ingest import planted_sequences, write_ingest
+
+from bbqrec_core import schema
+from bbqrec_core.baselines import load_recommenders
+from bbqrec_core.baselines.popularity import Popularity
+from bbqrec_core.baselines.stage import run
+from bbqrec_core.dataset import SequenceDataset
+from bbqrec_core.errors import ArtifactError
+from bbqrec_core.evaluation.ranking import validation_metrics
+from bbqrec_core.profile import load_profile
+from bbqrec_core.stage import StageContext, Statistics
+
+N_ITEMS = 30
+QUICK = {"sasrec": {"epochs": 2, "dimensions": 16}, "knn": {"trials": 5}}
+
+
+def fitted(folder: Path, ingest: Path, section: dict[str, object] = QUICK) -> Statistics:
+    for name in ("out", "scratch"):
+        (folder / name).mkdir(parents=True)
+    profile = load_profile("demo", {"baselines": section, "compute": {"device": "cpu"}})
+    return run(StageContext(profile, {"ingest": ingest}, folder / "out", folder / "scratch"))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def ingest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_ingest(tmp_path_factory.mktemp("baselines") / "ingest", planted_sequences(100, N_ITEMS, seed=3), N_ITEMS)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, ingest: Path) -> tuple[Path, Statistics]:
+    folder = tmp_path_factory.mktemp("made")
+    return folder / "out", fitted(folder, ingest)
+
+
+def test_what_is_loaded_scores_as_what_was_fitted(made: tuple[Path, Statistics], ingest: Path) -> None:
+    out, statistics = made
+    recommenders = load_recommenders(out)
+    assert [recommender.name for recommender in recommenders] == ["popularity", "co-occurrence kNN", "SASRec"]
+    data = SequenceDataset.load(ingest, 20)
+    for recommender, key in zip(recommenders, ("popularity", "knn", "sasrec"), strict=True):
+        assert recommender.n_items == N_ITEMS
+        assert validation_metrics(recommender, data.valid)["ndcg_at_10"] == statistics[f"{key}_valid_ndcg_at_10"]
+        scores = recommender.score(torch.from_numpy(data.test.histories))
+        assert scores.shape == (100, N_ITEMS)
+        assert scores.dtype == torch.float32
+    assert statistics["nan_values"] == 0
+    assert statistics["knn_valid_ndcg_at_10"] > statistics["popularity_valid_ndcg_at_10"]  # type: ignore[operator]
+
+
+def test_trials_and_curves_are_written(made: tuple[Path, Statistics]) -> None:
+    out, statistics = made
+    trials = json.loads((out / "co_occurrence" / "trials.json").read_text())
+    assert len(trials) == statistics["knn_trials"] == 5
+    best = max(trials, key=lambda trial: trial["valid_ndcg_at_10"])
+    assert all(statistics[f"knn_{name}"] == value for name, value in best.items() if name != "valid_ndcg_at_10")
+    curve = pq.read_table(out / "curve.parquet")
+    assert curve.schema.equals(schema.CURVE)
+    assert {"sasrec/train/loss", "sasrec/valid/ndcg_at_10"} <= set(curve["name"].to_pylist())
+
+
+def test_same_seed_same_bytes_and_the_test_split_reaches_nothing(made: tuple[Path, Statistics], ingest: Path, tmp_path: Path) -> None:
+    """The last step of every test history is the validation target; the test file itself may hold anything."""
+    other = tmp_path / "ingest"
+    shutil.copytree(ingest, other)
+    table = pq.read_table(other / "test.parquet")
+    shuffled = np.random.default_rng(0).permutation(table["target"].to_numpy())
+    targets = table.schema.get_field_index("target")
+    pq.write_table(table.set_column(targets, "target", [shuffled.astype(np.int32)]), other / "test.parquet")
+    statistics = fitted(tmp_path / "again", other)
+    assert files(tmp_path / "again" / "out") == files(made[0])
+    assert statistics == made[1]
+
+
+def test_baselines_can_be_switched_off(ingest: Path, tmp_path: Path) -> None:
+    statistics = fitted(tmp_path, ingest, {"knn": {"enabled": False}, "sasrec": {"enabled": False}})
+    assert [recommender.name for recommender in load_recommenders(tmp_path / "out")] == ["popularity"]
+    assert pq.read_table(tmp_path / "out" / "curve.parquet").num_rows == 0
+    assert "sasrec_epochs_run" not in statistics
+
+
+def test_popularity_counts_train_only(ingest: Path) -> None:
+    data = SequenceDataset.load(ingest, 20)
+    rows = pq.read_table(ingest / "train.parquet")["history"].to_pylist()
+    expected = [sum(row.count(item) for row in rows) for item in range(N_ITEMS)]
+    scores = Popularity(data.train_counts).score(torch.tensor([[-1, -1], [0, 3]]))
+    assert scores.tolist() == [expected, expected]
+
+
+def test_a_damaged_folder_is_named(made: tuple[Path, Statistics], tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="no baseline"):
+        load_recommenders(tmp_path)
+    broken = tmp_path / "broken"
+    shutil.copytree(made[0], broken)
+    weights = broken / "sasrec" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ArtifactError, match="sasrec cannot be read"):
+        load_recommenders(broken)
+    weights.write_bytes(content)
+    (broken / "sasrec" / "model.json").write_text('{"kind": "oracle"}')
+    with pytest.raises(ArtifactError, match="unknown kind 'oracle'"):
+        load_recommenders(broken)
+    (broken / "sasrec" / "model.json").write_text('{"kind": "sasrec", "n_items": 3}')
+    with pytest.raises(ArtifactError, match="does not fit its description"):
+        load_recommenders(broken)
