@@ -1,6 +1,9 @@
-"""Where encoders run, and what a loaded encoder's weights are."""
+"""Where encoders run, how they are loaded without chatter, and what a loaded encoder's weights are."""
 
+import contextlib
 import hashlib
+import logging
+from collections.abc import Iterator
 
 import torch
 
@@ -25,6 +28,33 @@ def prepare_device(compute: ComputeConfig) -> torch.device:
     if missing:
         raise StageError(f"compute.device is {compute.device}, and this machine has none.", "Set compute.device to auto or cpu.")
     return device
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep what libraries say while loading a model out of the log; warnings and errors stay.
+
+    open_clip logs a dozen lines to the root logger, and transformers draws a progress bar of its own.
+    """
+    import transformers
+
+    root, chatty = logging.getLogger(), logging.getLogger("sentence_transformers")
+    level = chatty.level
+    chatty.setLevel(logging.WARNING)
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+
+    def serious(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING
+
+    root.addFilter(serious)
+    try:
+        yield
+    finally:
+        root.removeFilter(serious)
+        chatty.setLevel(level)
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
 
 
 def state_sha256(model: torch.nn.Module) -> str:

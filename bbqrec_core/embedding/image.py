@@ -16,7 +16,7 @@ from PIL import Image
 
 from bbqrec_core.embedding.batches import Batches, Shard, unit_rows
 from bbqrec_core.embedding.config import ImageEncoderConfig
-from bbqrec_core.embedding.devices import state_sha256
+from bbqrec_core.embedding.devices import quiet_libraries, state_sha256
 from bbqrec_core.embedding.weights import OPEN_CLIP_MARK, EncoderFiles, find_image_encoder
 from bbqrec_core.errors import StageError
 
@@ -152,13 +152,14 @@ def _load(config: ImageEncoderConfig, files: EncoderFiles, device: torch.device)
     import open_clip
 
     try:
-        if files.paths and files.paths[0].is_dir():
-            model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{files.paths[0]}", device=device)
-        elif len(files.paths) == 2:
-            model, preprocess = _load_pair(*files.paths, device)
-        else:
-            pretrained = str(files.paths[0]) if files.paths else config.pretrained
-            model, preprocess = open_clip.create_model_from_pretrained(config.model, pretrained=pretrained, device=device)
+        with quiet_libraries():
+            if files.paths and files.paths[0].is_dir():
+                model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{files.paths[0]}", device=device)
+            elif len(files.paths) == 2:
+                model, preprocess = _load_pair(*files.paths, device)
+            else:
+                pretrained = str(files.paths[0]) if files.paths else config.pretrained
+                model, preprocess = open_clip.create_model_from_pretrained(config.model, pretrained=pretrained, device=device)
     except Exception as error:  # open_clip, the hub's client and torch each have failures of their own
         where = "loaded" if files.paths else "had from the hub, or is unknown to open_clip"
         raise StageError(

