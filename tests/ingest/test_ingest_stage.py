@@ -99,6 +99,8 @@ def test_everything_adds_up_and_equals_plain_python(tmp_path, shop, k_user, k_it
     broken = sum(map(len, BROKEN_REVIEWS.values()))
     assert statistics["lines_read"] == len(rows) and statistics["lines_rejected"] == broken
     assert statistics["lines_kept"] == len(rows) - broken and statistics["accounting_difference"] == 0
+    pairs = {(row["reviewerID"], row["asin"]) for row in rows if isinstance(row, dict)}
+    assert statistics["duplicates"] == statistics["lines_kept"] - len(pairs) > 0
     wanted = expected_sequences(rows, k_user, k_item, shop)
     found = defaultdict(list)
     for row in read(stage.out, "interactions"):
@@ -106,6 +108,7 @@ def test_everything_adds_up_and_equals_plain_python(tmp_path, shop, k_user, k_it
         found[row["user_id"]].append((row["item_id"], row["timestamp"], row["rating"]))
     assert found == wanted
     assert statistics["users"] == len(wanted) and statistics["interactions"] == sum(map(len, wanted.values()))
+    assert statistics["filtered"] == len(pairs) - statistics["interactions"]
     assert statistics["items"] == len({item for sequence in wanted.values() for item, _, _ in sequence})
     with_target = [sequence for sequence in wanted.values() if len(sequence) >= 3]
     assert statistics["test_rows"] == statistics["valid_rows"] == len(with_target)
