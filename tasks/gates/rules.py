@@ -68,12 +68,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "quantize": (
         Rule("QNT-001", "critical", "collision_share", 0, "max_collision_share", "Items that share a semantic ID cannot be told apart."),
-        Rule("QNT-002", "critical", "null_codes", 0, 0, "Every item needs a semantic ID."),
+        Rule("QNT-002", "critical", "null_fused_codes", 0, 0, "Every item needs a semantic ID."),
         Rule(
             "QNT-003", "warning", "used_code_share", "min_used_code_share", 1, "Dead codes: the codebook is larger than what it describes."
         ),
         Rule("QNT-004", "warning", "largest_code_share", 0, "max_largest_code_share", "A collapsed first level says little of an item."),
-        Rule("QNT-005", "critical", "nan_values", 0, 0, "The training diverged."),
+        Rule("QNT-005", "critical", "nan_losses", 0, 0, "The training diverged."),
     ),
     "train": (
         Rule("TRN-001", "critical", "nan_parameters", 0, 0, "The training diverged."),
