@@ -6,20 +6,23 @@ from typing import Any
 from markupsafe import Markup
 
 from bbqrec_core.report import charts
-from bbqrec_core.report.naming import OURS, data, decimals, is_ours, metric_name, p_value, signed
-from bbqrec_core.report.reading import Inputs, Rows
+from bbqrec_core.report.naming import OURS, count, data, decimals, is_ours, metric_name, p_value, signed
+from bbqrec_core.report.reading import Rows
 from bbqrec_core.report.tables import Figure, Table
-from bbqrec_core.report.verdict import HEADLINE, headline_rows
+from bbqrec_core.report.verdict import HEADLINE, headline_comparisons, headline_rows
 
 HINTS = {
     "ndcg": "hits among the first K, counting more the higher they are",
     "recall": "share of users whose target is among the first K",
     "mrr": "mean of 1 / the target's place",
     "coverage": "share of the catalogue that is recommended to anyone",
+    "popularity_percentile": "mean place of what is recommended in the order of popularity: 1 the most popular, 0.5 at random",
+    "cold_ndcg": "NDCG of users whose target never occurs in train",
+    "cold_recall": "Recall of users whose target never occurs in train",
+    "cold_targets": "users whose target never occurs in train",
+    "tied_score_share": "users whose target shares its score with another item",
 }
-OTHER, RAW_P, HOLM_P = ("baseline", "other", "against", "model"), ("p", "p_value"), ("p_holm", "holm_p", "p_adjusted")
-"""Columns of comparisons.parquet, by the names they may have."""
-HIGHER_IS_BETTER = ("recall", "ndcg", "mrr", "hr", "coverage")
+HIGHER_IS_BETTER = ("recall", "ndcg", "mrr", "coverage", "cold_ndcg", "cold_recall")
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,12 @@ class ResultsSection:
     comparisons: list[Table]
 
 
-def build_results(inputs: Inputs, metrics: Rows) -> ResultsSection:
+def build_results(metrics: Rows, comparisons: Rows) -> ResultsSection:
     """Prepare the section on results.
 
     Args:
-        inputs: Artifacts.
         metrics: Rows of metrics.parquet.
+        comparisons: Rows of comparisons.parquet, which may be none.
     """
     bars = [charts.Bar(row["model"], row["value"], row["low"], row["high"], is_ours(row["model"])) for row in headline_rows(metrics)]
     bars.sort(key=lambda bar: (-bar.value, bar.name))
@@ -47,14 +50,14 @@ def build_results(inputs: Inputs, metrics: Rows) -> ResultsSection:
         bars, "NDCG@10, test split, seen items masked", f"NDCG@10 by model with intervals. Best: {best.name}, {decimals(best.value)}."
     )
     chart = Figure(picture, "NDCG@10 on the test split, seen items masked", "Whiskers are 95 % bootstrap intervals over users.")
-    tables = {(split, masked): _table(metrics, split, masked) for split in ("test", "valid") for masked in (True, False)}
-    # Splits that nobody foresaw are shown too, never dropped.
-    for row in metrics:
-        tables.setdefault((row["split"], row["masked"]), _table(metrics, row["split"], row["masked"]))
+    # The foreseen ones in this order, then whatever else there is: nothing is dropped.
+    keys = dict.fromkeys(
+        [("test", True), ("test", False), ("valid", True), ("valid", False), *((row["split"], row["masked"]) for row in metrics)]
+    )
+    tables = {key: _table(metrics, *key) for key in keys}
     primary = [table for key, table in tables.items() if key == ("test", True) and table is not None]
     others = [table for key, table in tables.items() if key != ("test", True) and table is not None]
-    comparison, comparisons = _comparisons(inputs)
-    return ResultsSection(chart, primary, others, comparison, comparisons)
+    return ResultsSection(chart, primary, others, *_comparisons(comparisons))
 
 
 def _table(metrics: Rows, split: str, masked: bool) -> Table | None:
@@ -75,7 +78,7 @@ def _table(metrics: Rows, split: str, masked: bool) -> Table | None:
     return Table(
         f"{split_name} split, seen items {'masked' if masked else 'not masked'}",
         ["", *models],
-        [[_metric_cell(name), *(_cell(values.get((model, name))) for model in models)] for name in names],
+        [[_metric_cell(name), *(_cell(values.get((model, name)), name) for model in models)] for name in names],
         marked=frozenset(column for column, model in enumerate(models, start=1) if is_ours(model)),
         best=frozenset(best),
     )
@@ -93,54 +96,38 @@ def _metric_cell(name: str) -> Markup:
     return Markup('<span title="{}">{}</span>').format(hint, metric_name(name)) if hint else Markup("{}").format(metric_name(name))
 
 
-def _cell(row: dict[str, Any] | None) -> Markup:
+def _cell(row: dict[str, Any] | None, name: str) -> Markup:
     if row is None or row["value"] is None:
         return Markup("–")
-    value = data(row["value"], decimals(row["value"]))
+    value = data(row["value"], count(row["value"]) if name.endswith("_targets") else decimals(row["value"]))
     if row["low"] is None or row["high"] is None:
         return value
     interval = Markup("{}–{}").format(data(row["low"], decimals(row["low"])), data(row["high"], decimals(row["high"])))
     return Markup('{}<span class="interval">{}</span>').format(value, interval)
 
 
-def _comparisons(inputs: Inputs) -> tuple[Figure | None, list[Table]]:
-    """Paired comparisons, where evaluation made them: ours minus each other model, seen items masked."""
-    rows = inputs.rows("evaluate", "comparisons.parquet")
-    if not rows:
-        return None, []
-    names = dict.fromkeys(_first(row, "metric") for row in rows)
-    headline = [row for row in rows if _first(row, "metric") in (HEADLINE, None) and row.get("masked", True)]
-    bars = [charts.Bar(str(_first(row, *OTHER)), row["difference"], row["low"], row["high"], True) for row in headline]
+def _comparisons(comparisons: Rows) -> tuple[Figure | None, list[Table]]:
+    """Paired comparisons, where evaluation made them: ours minus each baseline."""
     figure = None
+    bars = [charts.Bar(row["baseline"], row["difference"], row["low"], row["high"], True) for row in headline_comparisons(comparisons)]
     if bars:
-        picture = charts.differences(
-            bars, f"{OURS} minus the other model, NDCG@10", "Differences in NDCG@10 with intervals; right of zero is better."
-        )
-        figure = Figure(
-            picture,
-            f"{OURS} against each other model",
-            "Differences user by user; right of zero, ours is better. Whiskers are 95 % intervals.",
-        )
+        picture = charts.differences(bars, f"NDCG@10 of {OURS} minus the baseline's", "Differences in NDCG@10 with intervals.")
+        note = "Differences user by user: right of zero ours is better. Whiskers are 95 % bootstrap intervals over users."
+        figure = Figure(picture, f"{OURS} against each baseline", note)
     tables = []
-    for name in names:
-        mine = [row for row in rows if _first(row, "metric") == name]
-        cells = [
+    for metric, masked in dict.fromkeys((row["metric"], row["masked"]) for row in comparisons):
+        rows = [
             [
-                str(_first(row, *OTHER)) + ("" if row.get("masked", True) else ", seen items not masked"),
+                row["baseline"],
                 data(row["difference"], signed(row["difference"])),
                 Markup("{} to {}").format(data(row["low"], signed(row["low"])), data(row["high"], signed(row["high"]))),
-                *(_p(_first(row, *keys)) for keys in (RAW_P, HOLM_P)),
+                data(row["p"], p_value(row["p"])),
+                data(row["p_holm"], p_value(row["p_holm"])),
+                count(row["users"]),
             ]
-            for row in mine
+            for row in comparisons
+            if (row["metric"], row["masked"]) == (metric, masked)
         ]
-        head = ["Against", "Difference", "95 % interval", "p", "p (Holm)"]
-        tables.append(Table(f"Paired comparisons, {metric_name(str(name or HEADLINE))}, test split", head, cells))
+        caption = f"{OURS} minus each baseline, {metric_name(metric)}, test split, seen items {'masked' if masked else 'not masked'}"
+        tables.append(Table(caption, ["Against", "Difference", "95 % interval", "p", "p (Holm)", "Users"], rows))
     return figure, tables
-
-
-def _first(row: dict[str, Any], *keys: str) -> Any:
-    return next((row[key] for key in keys if row.get(key) is not None), None)
-
-
-def _p(value: float | None) -> Markup | str:
-    return "–" if value is None else data(value, p_value(value))

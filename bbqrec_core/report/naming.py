@@ -61,7 +61,7 @@ def signed(value: float) -> str:
 
 def p_value(value: float) -> str:
     """A p value with three decimals."""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "below 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def quantity(value: object, name: str = "") -> str:

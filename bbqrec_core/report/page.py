@@ -26,6 +26,9 @@ SYNTHETIC_NOTE = (
     "The data is a synthetic shop made by this project: it shows that the system works, not how good the method is on real shops."
 )
 
+ROOM = 500
+"""Bytes for saying that pictures are left out."""
+
 
 @dataclass(frozen=True)
 class Page:
@@ -57,29 +60,25 @@ def build_page(profile: Profile, inputs: Mapping[str, Path]) -> Page:
         ArtifactError: A table that the report cannot do without is not there.
         StageError: The metrics lack the project's own model.
     """
-    # Pictures come last: they may take what the rest of the page leaves of its limit.
-    bare = _render(profile, Inputs(inputs), Pictures(None, profile.report.thumbnail_pixels, 0))
-    if not profile.report.thumbnails or not bare.example_users:
-        return bare
-    folder = picture_folder(profile.source, inputs.get("shop"))
-    if folder is None:
-        return bare
-    # Each place where a picture stands costs some bytes of HTML besides the picture itself.
-    budget = profile.report.max_bytes - len(bare.html.encode()) - 60_000
-    page = _render(profile, Inputs(inputs), Pictures(folder, profile.report.thumbnail_pixels, max(0, budget)))
-    if page.pictures_left_out:
-        log.warning(
-            "%d pictures are left out of the report to keep it below %s bytes.", page.pictures_left_out, count(profile.report.max_bytes)
-        )
+    report = profile.report
+    folder = picture_folder(profile.source, inputs.get("shop")) if report.thumbnails and report.example_users else None
+    pictures = Pictures(folder, report.thumbnail_pixels, report.max_bytes)
+    page = _render(profile, Inputs(inputs), pictures)
+    excess = len(page.html.encode()) - report.max_bytes
+    if excess > 0 and page.pictures:
+        pictures = Pictures(folder, report.thumbnail_pixels, max(0, pictures.taken - excess - ROOM))
+        page = _render(profile, Inputs(inputs), pictures)
+        log.warning("%d pictures are left out of the report to keep it below %s bytes.", pictures.left_out, count(report.max_bytes))
     return page
 
 
 def _render(profile: Profile, inputs: Inputs, pictures: Pictures) -> Page:
     metrics = inputs.required("evaluate", "metrics.parquet").to_pylist()
-    verdict = judge(metrics, inputs.table("evaluate", "ranks.parquet"), profile.seed)
+    comparisons = inputs.rows("evaluate", "comparisons.parquet") or []
+    verdict = judge(metrics, comparisons)
     examples = build_examples(inputs, profile.report, verdict.ours, verdict.best, pictures)
     content: dict[str, Any] = {
-        "results": build_results(inputs, metrics),
+        "results": build_results(metrics, comparisons),
         "examples": examples,
         "data": build_data(inputs),
         "gates": build_gates(inputs),

@@ -40,6 +40,7 @@ class Pictures:
         pixels: Longer side of a thumbnail; twice as many are stored, for sharp screens.
         budget: Most bytes that all thumbnails may take in the page.
         encoded: Data URIs by the name of their CSS class.
+        taken: Bytes that thumbnails take so far.
         left_out: How many did not fit the budget.
     """
 
@@ -47,9 +48,9 @@ class Pictures:
     pixels: int
     budget: int
     encoded: dict[str, str] = field(default_factory=dict)
+    taken: int = 0
     left_out: int = 0
     _names: dict[str, str] = field(default_factory=dict)
-    _bytes: int = 0
 
     def name_for(self, image_file: str | None, sha256: str | None) -> str:
         """CSS class of a picture, made on first use; empty where there is no picture to show.
@@ -74,10 +75,10 @@ class Pictures:
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises on damaged files
             log.warning("%s cannot be shown in the report: %s", path.name, error)
             return ""
-        if self._bytes + len(uri) > self.budget:
+        if self.taken + len(uri) > self.budget:
             self.left_out += 1
             return ""
-        self._bytes += len(uri)
+        self.taken += len(uri)
         name = f"pic{len(self.encoded)}"
         self.encoded[name] = uri
         return name

@@ -1,7 +1,11 @@
 """Artifacts of an invented run: small, conforming to the schemas, awkward where real ones can be."""
 
+import atexit
+import functools
 import hashlib
 import json
+import shutil
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from PIL import Image
 
 from bbqrec_core import schema
@@ -68,7 +71,16 @@ class Run:
 
 
 def make_run(root: Path) -> Run:
-    """A whole run with everything that is optional."""
+    """A whole run with everything that is optional: made once, then copied."""
+    made = _made_once()
+    shutil.copytree(made.root, root)
+    return Run(root, {stage: root / folder.relative_to(made.root) for stage, folder in made.folders.items()})
+
+
+@functools.cache
+def _made_once() -> Run:
+    root = Path(tempfile.mkdtemp(prefix="bbqrec-report-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     run, rng = Run(root), np.random.default_rng(1)
     images = _write_shop(run, rng)
     histories = [rng.choice(N_ITEMS, size=rng.integers(5, 12), replace=False).tolist() for _ in range(N_USERS)]
@@ -90,7 +102,7 @@ def _write_shop(run: Run, rng: np.random.Generator) -> dict[int, str]:
     for item in range(0, N_ITEMS, 2):
         picture = rng.integers(0, 255, size=(40, 60, 3), dtype=np.uint8)
         images[item] = f"B{item:04d}.jpg"
-        Image.fromarray(picture).resize((300, 200)).save(folder / images[item])
+        Image.fromarray(picture).resize((120, 80)).save(folder / images[item])
     return images
 
 
@@ -217,6 +229,12 @@ def _write_evaluate(run: Run, rng: np.random.Generator, histories: list[list[int
                     ]
     run.write("evaluate", "metrics.parquet", metrics, schema.METRICS)
     run.write("evaluate", "ranks.parquet", ranks, schema.RANKS)
+    comparisons = [
+        {"model": "BBQRec", "baseline": model, "metric": "ndcg_at_10", "masked": True, "users": N_USERS}
+        | {"difference": 0.01 * place, "low": 0.01 * place - 0.02, "high": 0.01 * place + 0.025, "p": 0.2 / place, "p_holm": 0.31 / place}
+        for place, model in enumerate([model for model in MODELS if model != "BBQRec"], start=1)
+    ]
+    run.write("evaluate", "comparisons.parquet", comparisons, schema.COMPARISONS)
     examples = []
     for user in (5, 2, 9):
         target = histories[user][-1]
@@ -254,8 +272,3 @@ def _write_gates(run: Run) -> None:
         "result.json",
         [record | {"observed": 0, "outcome": "passed", "detail": ""}, warning | {"observed": 0.5, "outcome": "failed", "detail": ""}],
     )
-
-
-@pytest.fixture
-def run_folders(tmp_path: Path) -> Run:
-    return make_run(tmp_path / "artifacts")
