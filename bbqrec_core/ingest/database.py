@@ -6,7 +6,7 @@ Which tables there are, and from what they are made, is said in sql/.
 import functools
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from duckdb.func import SPECIAL
 
+from bbqrec_core.errors import StageError
 from bbqrec_core.ingest.text import clean_list, clean_text
 
 log = logging.getLogger(__name__)
@@ -125,28 +126,47 @@ def open_database(folder: Path, memory_limit: str, threads: int) -> Iterator[Dat
         folder: May hold files of an earlier run that was killed; they are removed.
         memory_limit: As DuckDB writes it, such as 4GB.
         threads: 0 = all cores.
+
+    Raises:
+        StageError: DuckDB runs out of memory or of disk.
     """
     file = folder / "ingest.duckdb"
     _remove(file)
     config: dict[str, Any] = {"memory_limit": memory_limit, "temp_directory": str(folder / "spill"), "autoinstall_known_extensions": False}
     if threads:
         config["threads"] = threads
-    connection = duckdb.connect(str(file), config=config)
     try:
-        connection.execute("SET enable_progress_bar = false")
-        connection.execute(sql("macros"))
-        # The cleaners answer None for text of which nothing is left, which DuckDB allows only with handling of nulls "special".
-        connection.create_function("clean_text", clean_text, ["VARCHAR"], "VARCHAR", null_handling=SPECIAL)
-        connection.create_function("clean_list", clean_list, ["VARCHAR[]"], "VARCHAR[]", null_handling=SPECIAL)
-        try:
+        with closing(duckdb.connect(str(file), config=config)) as connection, _cleaners(connection):
+            connection.execute("SET enable_progress_bar = false")
+            connection.execute(sql("macros"))
             yield Database(connection)
-        finally:
-            # Otherwise the interpreter's end complains of leaks.
-            connection.remove_function("clean_text")
-            connection.remove_function("clean_list")
+    except duckdb.OutOfMemoryException as error:
+        raise StageError(
+            f"DuckDB needs more memory than ingest.memory_limit, {memory_limit}, allows: {_first_line(error)}",
+            "Raise ingest.memory_limit, or lower compute.threads.",
+        ) from None
+    except duckdb.IOException as error:
+        raise StageError(f"DuckDB cannot work in {folder}: {_first_line(error)}", "Free some space there (`bbqrec gc` helps).") from None
     finally:
-        connection.close()
         _remove(file)
+
+
+@contextmanager
+def _cleaners(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Let queries call the cleaners of texts."""
+    # They answer None for text of which nothing is left, which DuckDB allows only with handling of nulls "special".
+    connection.create_function("clean_text", clean_text, ["VARCHAR"], "VARCHAR", null_handling=SPECIAL)
+    connection.create_function("clean_list", clean_list, ["VARCHAR[]"], "VARCHAR[]", null_handling=SPECIAL)
+    try:
+        yield
+    finally:
+        # Otherwise the interpreter's end complains of leaks.
+        connection.remove_function("clean_text")
+        connection.remove_function("clean_list")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _remove(file: Path) -> None:

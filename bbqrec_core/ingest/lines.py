@@ -77,7 +77,8 @@ def read_lines(path: Path, block_bytes: int = BLOCK_BYTES, max_line_bytes: int =
     Args:
         path: A gzip or a plain file.
         block_bytes: Least size of a block, but for the last.
-        max_line_bytes: Longer lines, their line feed aside, are given as `LongLine` or left for `screen` to find; never more is kept in memory.
+        max_line_bytes: Longer lines, their line feed aside, are given as `LongLine` or left for `screen` to find; no more than that and
+            a block is ever kept in memory.
 
     Raises:
         SourceError: The file is empty, cut, altered or unreadable. What was given out before must then be thrown away.

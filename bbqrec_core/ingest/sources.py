@@ -87,7 +87,7 @@ def _resolve_raw(source: SourceConfig) -> SourceFiles:
     if gone:
         where = "source.raw" if source.raw else RAW_VARIABLE
         exists = "" if root.is_dir() else " The folder itself does not exist."
-        raise SourceError(f"Missing raw files in {root} (from {where}): {_listing(gone)}.{exists}", _way_out(source, images in gone))
+        raise SourceError(f"Missing raw files in {root} (from {where}): {_listing(gone)}.{exists}", _way_out(source))
     return files
 
 
@@ -102,12 +102,13 @@ def _listing(paths: list[Path] | list[str]) -> str:
     return ", ".join(str(path) for path in paths)
 
 
-def _way_out(source: SourceConfig, images_missing: bool = False) -> str:
-    lines = [f"{key} can be had from {url}" for key, url in source.urls.items()]
-    if source.images and (images_missing or not lines):
+def _way_out(source: SourceConfig) -> str:
+    lines = [f"{getattr(source, key, '') or key}: {url}" for key, url in source.urls.items()]
+    if source.images:
         lines.append(
-            f"{source.images} is a folder of pictures named <item_id>.jpg, from the image addresses in the metadata; "
+            f"{source.images}: a folder of pictures named <item_id>.jpg, from the image addresses in the metadata; "
             "source.images: null goes without"
         )
-    lines.append(f"put them there, or point elsewhere: {RAW_VARIABLE}=/path/to/folder, or source.raw in the profile")
-    return "\n".join(f"  - {line}" for line in lines)
+    listed = "".join(f"  {line}\n" for line in lines)
+    had = f"Where they can be had:\n{listed}" if lines else ""
+    return f"{had}Put them there, or name the folder that holds them: {RAW_VARIABLE}=/path/to/raw, or source.raw in the profile."

@@ -31,7 +31,7 @@ def naive(pairs: set[tuple[int, int]], k_user: int, k_item: int) -> set[tuple[in
         pairs.discard(weak)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(pairs=PAIRS, k_user=st.integers(1, 6), k_item=st.integers(1, 6))
 def test_equals_naive_removal(database, pairs, k_user, k_item):
     rows = [{"user_id": f"u{user}", "item_id": f"i{item}", "rating": 5.0, "timestamp": 0} for user, item in sorted(pairs)]

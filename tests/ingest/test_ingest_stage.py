@@ -15,7 +15,7 @@ from PIL import Image
 
 from bbqrec_core import schema
 from bbqrec_core.dataset import SequenceDataset
-from bbqrec_core.errors import SourceError
+from bbqrec_core.errors import SourceError, StageError
 from bbqrec_core.ingest.stage import run
 
 BROKEN_REVIEWS = {
@@ -351,6 +351,12 @@ def test_nothing_left_after_the_k_core_says_so_and_how_to_go_on(tmp_path):
     raw = make_raw(tmp_path / "raw", [review(f"U{n}", f"I{n}", n) for n in range(9)])
     with pytest.raises(SourceError, match=r"of 9 interactions of 9 users with 9 items.*\n.*Lower ingest\.k_user"):
         run(context(tmp_path, make_profile(raw, ingest={"k_user": 2, "k_item": 2})))
+
+
+def test_too_little_memory_is_explained(tmp_path):
+    raw = make_raw(tmp_path / "raw", dirty_shop(10, users=500))
+    with pytest.raises(StageError, match=r"ingest\.memory_limit, 1MB"):
+        run(context(tmp_path, make_profile(raw, ingest={"max_reject_share": 1.0, "memory_limit": "1MB"})))
 
 
 def test_tables_have_their_schemas(tmp_path):
