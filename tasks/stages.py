@@ -85,7 +85,7 @@ STAGES = (
         inputs=("ingest",),
         sections=("baselines", "seed"),
         sources=("bbqrec_core/baselines", "bbqrec_core/dataset.py"),
-        headline="{models}",
+        headline="validation NDCG@10 of popularity {popularity_valid_ndcg_at_10:.4f}",
     ),
     Stage(
         "evaluate",
