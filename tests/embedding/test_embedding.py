@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from bbqrec_core.embedding.config import EmbeddingConfig, ImageEncoderConfig, Te
 from bbqrec_core.embedding.demo import demo_tokenizer
 from bbqrec_core.embedding.image import ImageEncoder, UnreadableImageError, read_image
 from bbqrec_core.embedding.text import TextEncoder, join_text
-from bbqrec_core.embedding.weights import DEMO_FOLDER, encoder_identity
+from bbqrec_core.embedding.weights import DEMO_FOLDER, encoder_identity, find_text_encoder
 from bbqrec_core.errors import ProfileError, SourceError, StageError
 from bbqrec_core.ingest.shop.catalogue import make_catalogue
 from bbqrec_core.ingest.shop.stage import draw_all, stream
@@ -357,6 +358,15 @@ def test_missing_text_folder_is_named_before_anything_runs(tmp_path):
         encoder_identity(EmbeddingConfig(text=TextEncoderConfig(model=str(tmp_path)), image=None))
 
 
+def test_the_packaged_text_model_and_its_folder_are_the_same():
+    package = TextEncoderConfig()
+    folder = TextEncoderConfig(model=str(find_text_encoder(package).paths[0]))
+    assert encoder_identity(EmbeddingConfig(text=package, image=None)) == encoder_identity(EmbeddingConfig(text=folder, image=None))
+    sentences = ["Red Steel Kettle", "", "Blue Tent"]
+    one, other = TextEncoder(package, CPU).encode(sentences), TextEncoder(folder, CPU).encode(sentences)
+    assert one.vectors.tobytes() == other.vectors.tobytes() and one.present.tolist() == [True, False, True]
+
+
 def test_a_text_model_that_cannot_be_had_is_a_clear_error(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(StageError, match=r"no-such-org/no-such-model .* could not be had from the hub") as caught:
@@ -427,3 +437,27 @@ def test_demo_encoder_finds_pictures_by_title_on_a_shop_it_never_saw(tmp_path):
     ranks = (scores > np.diag(scores)[:, None]).sum(axis=1)
     assert np.mean(ranks < 5) > 5 * (5 / 60)  # recall at 5, five times chance
     assert np.median(ranks) < 60 / 4
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_vectors(world):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    gpu = torch.device("cuda")
+    sentences = ["Red Steel Kettle", "Blue Tent", "a bicycle inner tube of rubber"]
+    paths = [world / "raw" / "images" / name for name in ("A0.jpg", "A1.jpg")]
+    for here, there in (
+        (TextEncoder(TextEncoderConfig(), CPU).encode(sentences), TextEncoder(TextEncoderConfig(), gpu).encode(sentences)),
+        (ImageEncoder(ImageEncoderConfig(), CPU).encode(paths), ImageEncoder(ImageEncoderConfig(), gpu).encode(paths)),
+    ):
+        np.testing.assert_allclose(here.vectors.astype(float), there.vectors.astype(float), atol=5e-3)
+
+
+@pytest.mark.real_data
+def test_all_gift_cards_pictures_can_be_read():
+    raw = os.environ.get("BBQREC_RAW")
+    if not raw:
+        pytest.skip("BBQREC_RAW names no folder of raw files")
+    paths = sorted((Path(raw) / "amazon_2018" / "Gift_Cards" / "images").glob("*.jpg"))
+    assert len(paths) == 442
+    assert all(min(read_image(path, 40_000_000).size) > 1 for path in paths)
