@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from bbqrec_core import schema
+from bbqrec_core.baselines import load_recommenders
 from bbqrec_core.baselines.files import TENSORS
 from bbqrec_core.baselines.popularity import Popularity
 from bbqrec_core.baselines.sasrec_training import train_sasrec
@@ -70,6 +71,7 @@ def run(context: StageContext) -> Statistics:
     columns: list[list[Any]] = [list(column) for column in zip(*curve, strict=True)] or [[], [], []]
     arrays = [pa.array(column, type=kind) for column, kind in zip(columns, schema.CURVE.types, strict=True)]
     pq.write_table(pa.Table.from_arrays(arrays, schema=schema.CURVE), context.out / "curve.parquet")
+    statistics["models"] = ", ".join(recommender.name for recommender in load_recommenders(context.out))
     statistics["nan_values"] = _non_finite(context.out)
     return statistics
 

@@ -58,6 +58,7 @@ def test_what_is_loaded_scores_as_what_was_fitted(made: tuple[Path, Statistics],
         assert scores.shape == (100, N_ITEMS)
         assert scores.dtype == torch.float32
     assert statistics["nan_values"] == 0
+    assert statistics["models"] == "popularity, co-occurrence kNN, SASRec"
     assert statistics["knn_valid_ndcg_at_10"] > statistics["popularity_valid_ndcg_at_10"]  # type: ignore[operator]
 
 
