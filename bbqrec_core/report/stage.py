@@ -4,15 +4,18 @@ import logging
 
 from bbqrec_core.report.checks import external_references
 from bbqrec_core.report.page import build_page
+from bbqrec_core.report.plots import write_plots
 from bbqrec_core.stage import StageContext, Statistics
 
 REPORT = "report.html"
+PLOTS = "plots"
+"""Folder of the main charts as PNG files, which MLflow shows."""
 
 log = logging.getLogger(__name__)
 
 
 def run(context: StageContext) -> Statistics:
-    """Write `report.html`.
+    """Write `report.html` and the plots.
 
     Raises:
         ArtifactError: A table that the report cannot do without is not there.
@@ -21,6 +24,7 @@ def run(context: StageContext) -> Statistics:
     page = build_page(context.profile, context.inputs)
     written = page.html.encode("utf-8")
     (context.out / REPORT).write_bytes(written)
+    write_plots(context.inputs, context.out / PLOTS)
     outside = external_references(page.html)
     for reference in outside:
         log.error("The report would load something from elsewhere: %s", reference)
