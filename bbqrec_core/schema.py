@@ -1,6 +1,6 @@
 """Column names and Arrow schemas of every table the pipeline writes: the single truth.
 
-Tables are in one of three conditions: `raw_*` as read, cleaned of nothing but what must not be carried (names, review texts);
+Tables are in one of three conditions: `raw_*` as read, one row per line used (`raw_items`: per item, its fields cleaned);
 unprefixed after deduplication and k-core; derived (embeddings, semantic IDs, metrics) one row per item, user or measurement.
 Items and users have two names: `item_id` / `user_id`, the shop's own strings, and `item_idx` / `user_idx`, consecutive numbers from a
 seeded permutation, so that no numbering can leak what came first.

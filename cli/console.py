@@ -3,23 +3,28 @@
 import logging
 
 from rich.console import Console
-from rich.logging import RichHandler
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
-def show_logs(level: int = logging.INFO) -> None:
+def show_logs() -> None:
     """Show the project's own log lines on standard error."""
-    handler = RichHandler(console=err, show_time=False, show_level=False, show_path=False, rich_tracebacks=False, markup=False)
-    handler.addFilter(_mark_warnings)
+    handler = _ConsoleHandler()
     for name in ("bbqrec_core", "tasks", "flows", "serving", "cli"):
         logger = logging.getLogger(name)
-        logger.setLevel(level)
+        logger.setLevel(logging.INFO)
         logger.addHandler(handler)
 
 
-def _mark_warnings(record: logging.LogRecord) -> bool:
-    if record.levelno >= logging.WARNING:
-        record.msg = f"{record.levelname.capitalize()}: {record.msg}"
-    return True
+class _ConsoleHandler(logging.Handler):
+    """Prints the flows' lines as they are, those of what happens inside a stage dimmed, and warnings in yellow."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        if record.levelno >= logging.WARNING:
+            err.print(f"{record.levelname.capitalize()}: {record.getMessage()}", style="yellow", markup=False, soft_wrap=True)
+        elif record.name.startswith("flows"):
+            err.print(record.getMessage(), markup=False, soft_wrap=True)
+        else:
+            err.print(f"      {record.getMessage()}", style="dim", markup=False, soft_wrap=True)

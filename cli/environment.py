@@ -27,7 +27,6 @@ def apply() -> None:
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "bbqrec_core,tasks,flows,serving",
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
@@ -35,15 +34,10 @@ def apply() -> None:
         os.environ[name] = ",".join(dict.fromkeys([*filter(None, os.environ.get(name, "").split(",")), HOST, "localhost"]))
 
 
-def choose_prefect_server() -> str | None:
-    """Use the Prefect server that is up, or else force an ephemeral one.
-
-    Returns:
-        The server's address, or None for an ephemeral one.
-    """
-    address = os.environ.get("PREFECT_API_URL", prefect_api())
-    if address and is_healthy(address):
-        os.environ["PREFECT_API_URL"] = address
-        return address
-    os.environ["PREFECT_API_URL"] = ""  # empty, not unset: otherwise prefect.toml's address would be tried
-    return None
+def running_prefect_server() -> str | None:
+    """The Prefect server that is up, if one is; Prefect's client is then pointed to it."""
+    address = os.environ.get("PREFECT_API_URL") or prefect_api()
+    if not is_healthy(address):
+        return None
+    os.environ["PREFECT_API_URL"] = address
+    return address

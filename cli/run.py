@@ -1,15 +1,21 @@
 """`bbqrec run`: the whole pipeline, here and now."""
 
+import os
 import time
-from typing import Annotated
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bbqrec_core.errors import BBQRecError, StageError
 from cli import environment
 from cli.console import err, out, show_logs
 from cli.overrides import parse_overrides
 from cli.summary import print_summary
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from tasks.summary import Summary
 
 
 def run(
@@ -19,37 +25,27 @@ def run(
     """Run the whole pipeline on PROFILE. What was made before and still holds is not made again."""
     from bbqrec_core.home import home_folder
     from bbqrec_core.store import ArtifactStore
-    from flows.parameters import Overrides, resolve
+    from flows.parameters import resolve
     from tasks.plan import make_plan
+    from tasks.services.temporary import temporary_prefect_server
 
     start = time.monotonic()
     overrides = parse_overrides(set_)
     loaded = resolve(profile, overrides)
-    plan = make_plan(loaded, ArtifactStore(home_folder()))  # missing files are told before anything starts
-    out.print(f"[bold]BBQRec[/] profile [bold]{loaded.name}[/]: {loaded.description}")
-    out.print(f"State is kept in {home_folder()}; {len(plan)} stages, each with its gate.")
-    show_logs()
-    server = environment.choose_prefect_server()
-    err.print(f"Prefect: {'server at ' + server if server else 'starting a temporary server of its own (about ten seconds)'}")
-    summary = _retrain(profile, overrides if isinstance(overrides, Overrides) else None)
+    plan = make_plan(loaded, ArtifactStore(home_folder()))  # what is missing is told before anything starts
+    out.print(f"[bold]BBQRec[/], profile [bold]{loaded.name}[/]: {loaded.description}", soft_wrap=True)
+    out.print(f"{len(plan)} stages, each with its gate; everything is kept in {home_folder()}", soft_wrap=True)
+    server = environment.running_prefect_server()
+    if server is None:
+        err.print("Starting a temporary Prefect server (`make up` keeps one running)")
+    with nullcontext(server) if server else temporary_prefect_server():
+        summary = _retrain(profile, overrides)
     print_summary(summary, time.monotonic() - start)
 
 
-def _retrain(profile, overrides):  # type: ignore[no-untyped-def]
-    import os
-
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "true")
-    from prefect import tags
-
+def _retrain(profile: str, overrides: "BaseModel | None") -> "Summary":
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # what happens is said once, by us; Prefect's server gets it all
+    show_logs()
     from flows.retrain import retrain
-    from tasks.services.orphans import PROCESS_TAG
-    from tasks.services.processes import identity
 
-    try:
-        with tags(PROCESS_TAG + identity()):  # so that `bbqrec up` can tell a killed run from a living one
-            return retrain(profile=profile, overrides=overrides)
-    except BBQRecError:
-        raise
-    except Exception as error:
-        raise StageError(f"The pipeline crashed: {error!r}", "This is a bug; the traceback is in the log above.") from error
+    return retrain(profile=profile, overrides=overrides)

@@ -1,12 +1,10 @@
 """Runs a stage in a process of its own, which dies with its parent and takes its children along.
 
-C and CUDA code cannot be interrupted in a thread, and heavy imports stay out of the orchestrator. The child holds one end of a pipe whose
-other end only the parent has: when the parent dies, however it dies, the pipe closes and the child kills its whole process group.
+C and CUDA code cannot be interrupted in a thread, and heavy imports stay out of the orchestrator.
 
 The parent runs `run_stage_in_process`; the child is this module's `main`.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -14,8 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +21,7 @@ from bbqrec_core import errors
 from bbqrec_core.errors import BBQRecError, StageError
 from bbqrec_core.profile import Profile
 from bbqrec_core.stage import StageContext, Statistics
+from tasks.lifeline import die_with_parent, tethered
 
 log = logging.getLogger(__name__)
 LOG_SEPARATOR = "\x1f"
@@ -55,25 +52,11 @@ def run_stage_in_process(job: StageJob) -> Statistics:
     with tempfile.TemporaryDirectory(prefix="bbqrec-") as folder:
         request, answer = Path(folder, "request.json"), Path(folder, "answer.json")
         request.write_text(json.dumps(_encode(job)), encoding="utf-8")
-        child_end, parent_end = os.pipe()
-        try:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "tasks.process", str(request), str(answer), str(child_end)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                env={**os.environ, **job.environment},
-                pass_fds=(child_end,),
-                start_new_session=True,
-                text=True,
-            )
-            os.close(child_end)
-            try:
-                _forward_log(child)
-                code = child.wait()
-            finally:
-                _kill_group(child)
-        finally:
-            os.close(parent_end)
+        command = [sys.executable, "-m", "tasks.process", str(request), str(answer)]
+        environment = {**os.environ, **job.environment}
+        with tethered(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment) as child:
+            _forward_log(child)
+            code = child.wait()
         return _decode_answer(answer, code, job.entry)
 
 
@@ -98,12 +81,6 @@ def _forward_log(child: subprocess.Popen[str]) -> None:
             log.info("%s", line.rstrip("\n"))
 
 
-def _kill_group(child: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-
-
 def _decode_answer(path: Path, code: int, entry: str) -> Statistics:
     try:
         answer = json.loads(path.read_text(encoding="utf-8"))
@@ -123,7 +100,7 @@ def _decode_answer(path: Path, code: int, entry: str) -> Statistics:
 
 def main(request_path: str, answer_path: str, lifeline: str) -> None:
     """The child: read the request, run the stage, write the answer."""
-    _die_with_parent(int(lifeline))
+    die_with_parent(int(lifeline))
     request = json.loads(Path(request_path).read_text(encoding="utf-8"))
     _log_to_parent()
     answer = _run(request)
@@ -157,15 +134,6 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
         }
     except BaseException as error:
         return {"problem": repr(error), "traceback": traceback.format_exc()}
-
-
-def _die_with_parent(lifeline: int) -> None:
-    def watch() -> None:
-        os.read(lifeline, 1)  # returns only when the parent's end closes
-        time.sleep(1.0)  # a parent that ends in good order kills us itself
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True, name="lifeline").start()
 
 
 def _log_to_parent() -> None:

@@ -23,12 +23,14 @@ def judge(stage: str, statistics: dict[str, Any], rules: list[ResolvedRule]) -> 
     Returns:
         One record per rule: code, severity, column, low, high, why, observed, and outcome: passed, failed or error (with `detail`).
     """
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    quiet = logging.getLogger("great_expectations")
+    quiet.setLevel(logging.ERROR)
     import great_expectations as gx
     import pandas as pd
     from great_expectations import expectations as gxe
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    quiet.setLevel(logging.ERROR)  # its import sets it back
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     suite = gx.ExpectationSuite(name=stage)

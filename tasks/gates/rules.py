@@ -58,6 +58,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "Tied times make the last interaction a matter of chance.",
         ),
         Rule("ING-009", "critical", "train_rows", 1, None, "Nothing to train on."),
+        Rule("ING-011", "critical", "metadata_accounting_difference", 0, 0, "Every metadata line must be accounted for."),
+        Rule("ING-012", "critical", "null_user_id", 0, 0, "An interaction without a user is none."),
+        Rule("ING-013", "critical", "null_item_id", 0, 0, "An interaction without an item is none."),
+        Rule("ING-014", "critical", "null_timestamp", 0, 0, "Without times there is no order."),
         Rule("ING-010", "critical", "test_rows", "min_users_evaluated", None, "Too few users to measure anything."),
     ),
     "embed": (

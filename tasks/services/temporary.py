@@ -1,0 +1,64 @@
+"""A Prefect server for the time of one run, where none is up. It listens on loopback, on a port of its own, and cannot outlive the run.
+
+Prefect would start one itself, but that one is left behind when the run is killed, and a committed prefect.toml stands in its way.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from bbqrec_core.errors import ServiceError
+from tasks.lifeline import die_with_parent, tethered
+from tasks.services.addresses import HOST, is_healthy
+
+SECONDS_TO_START = 120.0
+
+
+@contextlib.contextmanager
+def temporary_prefect_server() -> Iterator[str]:
+    """Start a server, point Prefect's client to it, and stop it at the end. Gives its API's address.
+
+    Raises:
+        ServiceError: It does not come up.
+    """
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+    address = f"http://{HOST}:{port}/api"
+    environment = {**os.environ, "PREFECT_API_URL": address, "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    command = [sys.executable, "-m", "tasks.services.temporary", str(port)]
+    with tethered(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, env=environment) as server:
+        _wait(server, address)
+        before = os.environ.get("PREFECT_API_URL")
+        os.environ["PREFECT_API_URL"] = address
+        try:
+            yield address
+        finally:
+            if before is None:
+                del os.environ["PREFECT_API_URL"]
+            else:
+                os.environ["PREFECT_API_URL"] = before
+
+
+def _wait(server: "subprocess.Popen[str]", address: str) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while not is_healthy(address):
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise ServiceError("Prefect's temporary server does not come up.", "See its messages above, and `bbqrec doctor`.")
+        time.sleep(0.1)
+
+
+def main(port: str, lifeline: str) -> None:
+    """The server's process."""
+    import uvicorn
+
+    die_with_parent(int(lifeline))
+    uvicorn.run("prefect.server.api.server:create_app", factory=True, host=HOST, port=int(port), log_level="error")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
