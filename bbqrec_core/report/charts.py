@@ -293,7 +293,9 @@ def _vertical_grid(across: Scale, top: float, bottom: float, sign: bool = False)
 
 
 def _whisker(low: float, high: float, y: float, css: str = "whisker") -> list[Markup]:
-    return [line((low, y), (high, y), css), line((low, y - 4), (low, y + 4), css), line((high, y - 4), (high, y + 4), css)]
+    """An interval, with a halo so that it shows on any bar."""
+    path = f"M{number(low)} {number(y)}H{number(high)}M{number(low)} {number(y - 4)}v8M{number(high)} {number(y - 4)}v8"
+    return [element("path", d=path, css=layer) for layer in ("halo", css)]
 
 
 def _decades_and_end(high: float) -> list[float]:
