@@ -169,28 +169,33 @@ def repair(
         taken.update((result[staying] @ radix).tolist())
         in_use[prefix] = in_use.get(prefix, 0) + len(staying)
     moved_prefix = np.zeros(len(codes), dtype=bool)
+    rooms: dict[bytes, _Rooms] = {}
     for item in sorted(overflow):
-        result[item] = _nearest_free(starts[item], behaviour[item], codebooks, radix, taken, in_use)
+        room = rooms.setdefault(starts[item].tobytes(), _Rooms(codebooks, starts[item]))
+        prefix = room.nearest_with_room(in_use, radix)
+        key = int(prefix @ radix[:-1]) // sizes[-1]
+        cost = codebooks.last_costs(starts[item][None], behaviour[item][None], prefix[None])[0]
+        code = next(int(code) for code in np.argsort(cost, kind="stable") if key * sizes[-1] + int(code) not in taken)
+        result[item] = np.append(prefix, code)
         moved_prefix[item] = True
-        key = int(result[item] @ radix)
-        taken.add(key)
-        in_use[key // sizes[-1]] = in_use.get(key // sizes[-1], 0) + 1
+        taken.add(key * sizes[-1] + code)
+        in_use[key] = in_use.get(key, 0) + 1
     return Repaired(result, ~moved_prefix & (result[:, -1] != codes[:, -1]), moved_prefix)
 
 
-def _nearest_free(
-    start: np.ndarray, behaviour: np.ndarray, codebooks: Codebooks, radix: np.ndarray, taken: set[int], in_use: dict[int, int]
-) -> np.ndarray:
-    """The nearest free code under the nearest prefix with room, int64 [L]."""
-    last = codebooks.sizes[-1]
-    for prefix in codebooks.nearest_prefixes(start):
-        key = int(prefix @ radix[:-1]) // last
-        if in_use.get(key, 0) >= last:
-            continue
-        cost = codebooks.last_costs(start[None], behaviour[None], prefix[None])[0]
-        code = next(int(code) for code in np.argsort(cost, kind="stable") if key * last + int(code) not in taken)
-        return np.append(prefix, code)
-    raise AssertionError("capacity was checked, so some prefix has room")
+class _Rooms:
+    """Prefixes with room around one fused vector. A full prefix stays full, so that look-alikes go on where the last one stopped."""
+
+    def __init__(self, codebooks: Codebooks, start: np.ndarray) -> None:
+        self._prefixes = codebooks.nearest_prefixes(start)
+        self._current: np.ndarray | None = None
+        self._size = codebooks.sizes[-1]
+
+    def nearest_with_room(self, in_use: dict[int, int], radix: np.ndarray) -> np.ndarray:
+        """The nearest prefix that holds fewer items than it has codes, int64 [L - 1]. Capacity was checked, so there is one."""
+        while self._current is None or in_use.get(int(self._current @ radix[:-1]) // self._size, 0) >= self._size:
+            self._current = next(self._prefixes)
+        return self._current
 
 
 def _layer_norm(vectors: np.ndarray) -> np.ndarray:
