@@ -37,11 +37,11 @@ class SasrecConfig(Section):
     dimensions: int = Field(64, ge=4, le=4096)
     heads: int = Field(2, ge=1, description="attention heads; must divide dimensions")
     layers: int = Field(2, ge=1, le=48)
-    dropout: float = Field(0.3, ge=0, lt=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
     epochs: int = Field(60, ge=1)
     patience: int = Field(10, ge=1, description="epochs without a better validation NDCG@10 before training stops")
     batch_size: int = Field(64, ge=1, description="sequences in a training step")
-    learning_rate: float = Field(2e-3, gt=0, le=1)
+    learning_rate: float = Field(3e-3, gt=0, le=1)
     weight_decay: float = Field(0.05, ge=0)
     warmup_share: float = Field(
         0.05, ge=0, lt=1, description="share of all steps in which the learning rate rises; then it falls as a cosine"
