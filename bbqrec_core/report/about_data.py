@@ -165,7 +165,8 @@ def build_gates(inputs: Inputs) -> GateSection | None:
     passed = len(records) - len(failed)
     summary = f"{passed} of {len(records)} rules passed."
     if failed:
-        summary += " The others are warnings: they do not stop the pipeline, but whoever reads the numbers below should know them."
+        others = "The other is a warning: it does" if len(failed) == 1 else "The others are warnings: they do"
+        summary += f" {others} not stop the pipeline, but whoever reads these numbers should know."
     head = ["Rule", "Stage", "Severity", "Statistic", "Observed", "Demanded", "Outcome"]
     rows = [
         [
@@ -233,7 +234,7 @@ def build_embeddings(inputs: Inputs) -> EmbeddingSection | None:
         rows.append(
             [
                 modality,
-                without_folder(str(facts.get("name", "unknown"))) + (" (demo encoder)" if facts.get("is_demo_encoder") else ""),
+                _encoder_name(facts),
                 quantity(facts.get("dimensions")),
                 "–" if present is None else count(present),
                 "–" if present is None else count(n_items - present),
@@ -243,6 +244,11 @@ def build_embeddings(inputs: Inputs) -> EmbeddingSection | None:
         )
     head = ["Modality", "Encoder", "Dimensions", "Items with it", "Masked", "Share with it", "Weights (SHA-256)"]
     return EmbeddingSection(Table("Encoders", head, rows, frozenset({1, 6})), demo_modalities(inputs))
+
+
+def _encoder_name(facts: dict[str, Any]) -> str:
+    name = without_folder(str(facts.get("name", "unknown")))
+    return f"{name} (demo encoder)" if facts.get("is_demo_encoder") and "demo encoder" not in name else name
 
 
 def _encoders(inputs: Inputs) -> dict[str, dict[str, Any]]:

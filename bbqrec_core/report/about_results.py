@@ -109,6 +109,7 @@ def _cell(row: dict[str, Any] | None, name: str) -> Markup:
 def _comparisons(comparisons: Rows) -> tuple[Figure | None, list[Table]]:
     """Paired comparisons, where evaluation made them: ours minus each baseline."""
     figure = None
+    comparisons = sorted(comparisons, key=lambda row: (row["difference"], row["baseline"]))  # the hardest opponent first
     bars = [charts.Bar(row["baseline"], row["difference"], row["low"], row["high"], True) for row in headline_comparisons(comparisons)]
     if bars:
         picture = charts.differences(bars, f"NDCG@10 of {OURS} minus the baseline's", "Differences in NDCG@10 with intervals.")

@@ -174,10 +174,11 @@ def lines(series: Sequence[Series], y_title: str, x_title: str, description: str
         margin_low = margin
     up = Scale(low - margin_low, high + margin, height - bottom, top)
     across = Scale(min(xs), max(xs), left, width - right)
-    shapes = _horizontal_grid(up, left, width - right, about=4 if wide else 3)
+    shapes = _horizontal_grid(up, left, width - right, about=6 if wide else 5)
     for tick in nice_ticks(across.low, across.high, 8 if wide else 4):
         if tick == int(tick):
             shapes.append(text(across(tick), height - bottom + 15, tick_label(tick), "tick", "middle"))
+    shapes.append(line((left, height - bottom), (width - right, height - bottom), "axis-line"))
     ends: list[tuple[float, Series]] = []
     for entry in sorted(series, key=lambda entry: entry.css == "ours"):  # ours last, on top
         points = [(across(x), up(y)) for x, y in entry.points]

@@ -118,5 +118,5 @@ def _missed(ranks: pa.Table | None, model: str, user: int) -> str:
     if ranks is not None:
         for row in ranks.filter((pc.field("model") == model) & pc.field("masked") & (pc.field("user_idx") == user)).to_pylist():
             first, last = row["above"] + 1, row["above"] + row["tied"] + 1
-            return f"missed: it is at place {first:,}" if first == last else f"missed: it ties for places {first:,} to {last:,}"
+            return f"missed, target at place {first:,}" if first == last else f"missed, target tied for places {first:,} to {last:,}"
     return "missed"

@@ -11,7 +11,18 @@ OURS = "BBQRec"
 """Name of the project's own model in every table."""
 
 MINUS = "−"
-_UPPER = {"ndcg": "NDCG", "mrr": "MRR", "hr": "HR", "lcp": "LCP", "club": "CLUB", "r2": "R²", "id": "ID", "ids": "IDs", "knn": "kNN"}
+_UPPER = {
+    "ndcg": "NDCG",
+    "mrr": "MRR",
+    "hr": "HR",
+    "lcp": "LCP",
+    "club": "CLUB",
+    "r2": "R²",
+    "id": "ID",
+    "ids": "IDs",
+    "knn": "kNN",
+    "lr": "learning rate",
+}
 
 
 def is_ours(model: str) -> bool:

@@ -333,7 +333,7 @@ def test_examples_mark_target_and_hit(run_folders, tmp_path):
     assert statistics["example_users"] == 2 and html.count('<article class="example">') == 2
     assert page.plain.count("✓ hit at place 4") == 2
     assert html.count('class="hit-item"') == 2
-    assert page.plain.count("missed: it") == 2  # the best baseline, beside ours
+    assert page.plain.count("missed, target") == 2  # the best baseline, beside ours
     order = [page.plain.index(f"User {number}") for number in (1, 2)]
     assert order == sorted(order)
 
