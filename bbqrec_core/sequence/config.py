@@ -32,16 +32,19 @@ class SimilarityConfig(Section):
 
 
 class SequenceConfig(Section):
-    """An item-level causal transformer with a generative and a dense head."""
+    """An item-level causal transformer with a generative and a dense head.
+
+    The defaults are for small catalogues (hundreds of users and items), where strong regularisation decides; larger ones want less dropout.
+    """
 
     max_history: int = Field(20, ge=1, le=1000, description="items of a history that the model looks at, most recent ones")
     dimensions: int = Field(64, ge=4, le=4096)
     heads: int = Field(2, ge=1, description="attention heads; must divide dimensions")
     layers: int = Field(2, ge=1, le=48)
-    dropout: float = Field(0.3, ge=0, lt=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
     item_ids: bool = Field(True, description="learn a vector per item besides the code vectors")
     id_dropout: float = Field(
-        0.2, ge=0, lt=1, description="share of item vectors dropped whole in training, so that codes learn to do without"
+        0.5, ge=0, lt=1, description="share of item vectors dropped whole in training, so that codes learn to do without"
     )
     code_sources: tuple[Source, ...] = Field(("fused", "text", "image"), description="whose code vectors make an item's input; [] = none")
     similarity: SimilarityConfig = SimilarityConfig()
@@ -50,8 +53,8 @@ class SequenceConfig(Section):
     epochs: int = Field(60, ge=1)
     patience: int = Field(10, ge=1, description="epochs without a better validation NDCG@10 before training stops")
     batch_size: int = Field(64, ge=1, description="sequences in a training step")
-    learning_rate: float = Field(2e-3, gt=0, le=1)
-    weight_decay: float = Field(0.05, ge=0)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    weight_decay: float = Field(0.1, ge=0)
     warmup_share: float = Field(
         0.05, ge=0, lt=1, description="share of all steps in which the learning rate rises; then it falls as a cosine"
     )

@@ -83,7 +83,17 @@ def make_artifacts(root: Path, users: int = 150, seed: int = 5, relabel: np.ndar
     return {"ingest": root / "ingest", "quantize": root / "quantize"}
 
 
-SMALL = {"dimensions": 16, "epochs": 3, "batch_size": 32, "layers": 2, "heads": 2, "max_history": 8, "learning_rate": 5e-3}
+SMALL = {
+    "dimensions": 16,
+    "epochs": 3,
+    "batch_size": 32,
+    "layers": 2,
+    "heads": 2,
+    "max_history": 8,
+    "learning_rate": 5e-3,
+    "dropout": 0.3,
+    "id_dropout": 0.2,
+}
 
 
 def make_profile(**sequence: object) -> Profile:
