@@ -172,11 +172,11 @@ def repair(
     rooms: dict[bytes, _Rooms] = {}
     for item in sorted(overflow):
         room = rooms.setdefault(starts[item].tobytes(), _Rooms(codebooks, starts[item]))
-        prefix = room.nearest_with_room(in_use, radix)
-        key = int(prefix @ radix[:-1]) // sizes[-1]
-        cost = codebooks.last_costs(starts[item][None], behaviour[item][None], prefix[None])[0]
+        nearest = room.nearest_with_room(in_use, radix)
+        key = int(nearest @ radix[:-1]) // sizes[-1]
+        cost = codebooks.last_costs(starts[item][None], behaviour[item][None], nearest[None])[0]
         code = next(int(code) for code in np.argsort(cost, kind="stable") if key * sizes[-1] + int(code) not in taken)
-        result[item] = np.append(prefix, code)
+        result[item] = np.append(nearest, code)
         moved_prefix[item] = True
         taken.add(key * sizes[-1] + code)
         in_use[key] = in_use.get(key, 0) + 1
