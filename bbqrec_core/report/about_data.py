@@ -242,7 +242,7 @@ def build_embeddings(inputs: Inputs) -> EmbeddingSection | None:
                 str(facts.get("weights_sha256") or "–")[:12],
             ]
         )
-    head = ["Modality", "Encoder", "Dimensions", "Items with it", "Masked", "Share with it", "Weights (SHA-256)"]
+    head = ["Modality", "Encoder", "Dimensions", "Items", "Masked", "Share", "Weights (SHA-256)"]
     return EmbeddingSection(Table("Encoders", head, rows, frozenset({1, 6})), demo_modalities(inputs))
 
 

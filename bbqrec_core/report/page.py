@@ -1,5 +1,6 @@
 """Puts the page together: what it shows, in which order, through which template."""
 
+import functools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,20 +91,28 @@ def _render(profile: Profile, inputs: Inputs, pictures: Pictures) -> Page:
         "provenance": _provenance(inputs),
     }
     shown = [(key, TITLES[key]) for key in TITLES if content[key]]
-    environment = Environment(
-        loader=PackageLoader("bbqrec_core.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    html = environment.get_template("page.html.j2").render(
-        profile=profile,
-        verdict=verdict,
-        demo_notice=demo_notice(demo_modalities(inputs)),
-        source_note=profile.source.note or (SYNTHETIC_NOTE if profile.source.kind == "synthetic" else ""),
-        sections=shown,
-        content=content,
-        statistics=all_statistics(inputs),
-        pictures=pictures,
+    html = (
+        _templates()
+        .get_template("page.html.j2")
+        .render(
+            profile=profile,
+            verdict=verdict,
+            demo_notice=demo_notice(demo_modalities(inputs)),
+            source_note=profile.source.note or (SYNTHETIC_NOTE if profile.source.kind == "synthetic" else ""),
+            sections=shown,
+            content=content,
+            statistics=all_statistics(inputs),
+            pictures=pictures,
+        )
     )
     return Page(html, len(shown), len(examples), len(pictures.encoded), pictures.left_out)
+
+
+@functools.cache
+def _templates() -> Environment:
+    """Templates, compiled once; everything put into them is escaped unless it is Markup."""
+    loader = PackageLoader("bbqrec_core.report")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 TITLES = {

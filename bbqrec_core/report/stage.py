@@ -21,10 +21,16 @@ def run(context: StageContext) -> Statistics:
         ArtifactError: A table that the report cannot do without is not there.
         StageError: The metrics lack the project's own model.
     """
+    statistics = write_page(context)
+    plots = write_plots(context.inputs, context.out / PLOTS)
+    return {**statistics, "plots": len(plots)}
+
+
+def write_page(context: StageContext) -> Statistics:
+    """Write `report.html` alone; see `run`."""
     page = build_page(context.profile, context.inputs)
     written = page.html.encode("utf-8")
     (context.out / REPORT).write_bytes(written)
-    write_plots(context.inputs, context.out / PLOTS)
     outside = external_references(page.html)
     for reference in outside:
         log.error("The report would load something from elsewhere: %s", reference)

@@ -14,7 +14,7 @@ from bbqrec_core import schema
 from bbqrec_core.errors import ArtifactError, StageError
 from bbqrec_core.profile import load_profile
 from bbqrec_core.report.checks import external_references
-from bbqrec_core.report.stage import run
+from bbqrec_core.report.stage import run, write_page
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
@@ -67,8 +67,18 @@ class Structure(HTMLParser):
 
 
 def report(made: Run, out: Path, overrides=None, name="demo") -> tuple[str, dict]:
-    statistics = run(made.context(out, load_profile(name, overrides)))
+    statistics = write_page(made.context(out, load_profile(name, overrides)))
     return (out / "report.html").read_text(encoding="utf-8"), statistics
+
+
+def test_stage_writes_the_page_and_the_plots(run_folders, tmp_path):
+    statistics = run(run_folders.context(tmp_path / "out"))
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert {"report.html", "plots/metrics.png", "plots/codebook_usage.png", "plots/training_curves.png"} <= written
+    assert len(written) == 1 + statistics["plots"]
+    html, of_page = report(run_folders, tmp_path / "again")
+    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == html
+    assert statistics.items() >= of_page.items()
 
 
 def test_page_is_whole_and_accessible(run_folders, tmp_path):
