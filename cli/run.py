@@ -46,6 +46,11 @@ def run(
 def _retrain(profile: str, overrides: "BaseModel | None") -> "Summary":
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # what happens is said once, by us; Prefect's server gets it all
     show_logs()
-    from flows.retrain import retrain
+    from prefect import tags
 
-    return retrain(profile=profile, overrides=overrides)
+    from flows.retrain import retrain
+    from tasks.services.orphans import PROCESS_TAG
+    from tasks.services.processes import identity
+
+    with tags(PROCESS_TAG + identity()):  # so that `bbqrec up` can tell a killed run from a living one
+        return retrain(profile=profile, overrides=overrides)
