@@ -13,6 +13,8 @@ import gzip
 import io
 import json
 import time
+from collections import Counter, defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,6 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from safetensors.torch import save_file
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from bbqrec_core.embedding.demo import CONTEXT_LENGTH, MERGES_FILE, demo_tokenizer
 from bbqrec_core.embedding.weights import DEMO_FOLDER, OPEN_CLIP_MARK
@@ -87,21 +88,58 @@ def pairs(seeds: tuple[int, ...], items: int) -> tuple[list[str], torch.Tensor]:
 
 def write_merges(path: Path, titles: list[str]) -> None:
     """Learn byte-pair merges from titles and write them as open_clip's tokenizer reads them."""
-    words = SimpleTokenizer()  # for its alphabet: 256 bytes, each inside and at the end of a word
-    alphabet = list(words.byte_encoder.values())
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    words_only = pre_tokenizers.Split(Regex(r"\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"), behavior="removed", invert=True)
-    learner.pre_tokenizer = pre_tokenizers.Sequence([words_only, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False, min_frequency=1
-    )
-    learner.train_from_iterator([title.lower() for title in titles], trainer)
-    merges = [" ".join(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
-    merges = merges[: VOCABULARY - 2 * len(alphabet) - 2]
-    if len(merges) < VOCABULARY - 2 * len(alphabet) - 2:
+    tokenizer = SimpleTokenizer()  # for its way to cut words, and its alphabet: 256 bytes, each within and at the end of a word
+    words = Counter(word for title in titles for word in tokenizer.pat.findall(tokenizer.clean_fn(title)))
+    spelt = {tuple(tokenizer.byte_encoder[byte] for byte in word.encode()): count for word, count in words.items()}
+    wanted = VOCABULARY - 2 * len(tokenizer.byte_encoder) - 2
+    merges = learn_merges({(*letters[:-1], letters[-1] + "</w>"): count for letters, count in spelt.items()}, wanted)
+    if len(merges) < wanted:
         raise SystemExit(f"only {len(merges)} merges could be learnt from {len(titles)} titles")
+    lines = ["#version: byte-pair merges of synthetic titles", *(" ".join(pair) for pair in merges)]
     with path.open("wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed:
-        packed.write(("#version: byte-pair merges of synthetic titles\n" + "\n".join(merges)).encode())
+        packed.write("\n".join(lines).encode())
+
+
+def learn_merges(words: dict[tuple[str, ...], int], wanted: int) -> list[tuple[str, str]]:
+    """Byte-pair encoding (Sennrich et al., 2016): merge the most frequent pair, again and again.
+
+    Ties go to the pair that sorts first. The `tokenizers` library breaks them by chance, so that two runs gave two vocabularies.
+    """
+    symbols = [list(word) for word in words]
+    counts = list(words.values())
+    pairs: Counter[tuple[str, str]] = Counter()
+    where: dict[tuple[str, str], set[int]] = defaultdict(set)
+
+    def count(index: int, sign: int) -> None:
+        for pair in pairwise(symbols[index]):
+            pairs[pair] += sign * counts[index]
+            where[pair].add(index)
+
+    for index in range(len(symbols)):
+        count(index, 1)
+    merges: list[tuple[str, str]] = []
+    while len(merges) < wanted:
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair), default=None)
+        if best is None or pairs[best] <= 0:
+            break
+        merges.append(best)
+        for index in sorted(where.pop(best)):
+            count(index, -1)
+            symbols[index] = merged(symbols[index], best)
+            count(index, 1)
+        del pairs[best]
+    return merges
+
+
+def merged(symbols: list[str], pair: tuple[str, str]) -> list[str]:
+    """A word with every occurrence of a pair made one symbol, from the left."""
+    result: list[str] = []
+    position = 0
+    while position < len(symbols):
+        both = tuple(symbols[position : position + 2]) == pair
+        result.append("".join(pair) if both else symbols[position])
+        position += 2 if both else 1
+    return result
 
 
 def train(tokens: torch.Tensor, pixels: torch.Tensor, epochs: int) -> torch.nn.Module:
