@@ -16,6 +16,7 @@ from tasks.lifeline import die_with_parent, tethered
 from tasks.services.addresses import HOST, is_healthy
 
 SECONDS_TO_START = 120.0
+SECONDS_TO_DELIVER = 5.0
 
 
 @contextlib.contextmanager
@@ -38,6 +39,7 @@ def temporary_prefect_server() -> Iterator[str]:
         try:
             yield address
         finally:
+            _deliver()
             if before is None:
                 del os.environ["PREFECT_API_URL"]
             else:
@@ -50,6 +52,15 @@ def _wait(server: "subprocess.Popen[str]", address: str) -> None:
         if server.poll() is not None or time.monotonic() > deadline:
             raise ServiceError("Prefect's temporary server does not come up.", "See its messages above, and `bbqrec doctor`.")
         time.sleep(0.1)
+
+
+def _deliver() -> None:
+    """Let Prefect's clients in this process deliver what they still hold, while there is a server to take it."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.drain_all(timeout=SECONDS_TO_DELIVER)
+    EventsWorker.drain_all(timeout=SECONDS_TO_DELIVER)
 
 
 def main(port: str, lifeline: str) -> None:

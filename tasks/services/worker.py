@@ -11,8 +11,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from bbqrec_core.errors import ServiceError
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 START_SECONDS = 180.0
 WATCH_SECONDS = 20.0
 FLOW_PATIENCE_SECONDS = 2.0
+RETRY_PAUSES = (1.0, 3.0, 9.0)
+
+T = TypeVar("T")
 
 log = logging.getLogger("tasks.services.worker")  # by name: this module is the program
 
@@ -44,10 +48,11 @@ def main() -> int:
         from prefect.client.orchestration import get_client
 
         with get_client(sync_client=True) as client:
-            mark_orphans(client, "Its process was gone when the servers were started again.")
-            skip_missed(client)
-            make_pool(client)
-            log.info("Deployments of %s: %s", deployments_file(), "applied" if deploy(client, deployments_file()) else "unchanged")
+            _patiently(lambda: mark_orphans(client, "Its process was gone when the servers were started again."))
+            _patiently(lambda: skip_missed(client))
+            _patiently(lambda: make_pool(client))
+            applied = _patiently(lambda: deploy(client, deployments_file()))
+            log.info("Deployments of %s: %s", deployments_file(), "applied" if applied else "unchanged")
             if not _wait_for(mlflow_ui(), "MLflow", stop):
                 return 0
             return _run_worker(client, stop)
@@ -67,6 +72,17 @@ def _wait_for(address: str, name: str, stop: threading.Event) -> bool:
         if time.monotonic() > deadline:
             raise ServiceError(f"{name} did not answer at {address} within {START_SECONDS:.0f} s.", "See its lines above.")
     return True
+
+
+def _patiently(step: Callable[[], T]) -> T:
+    """Take a step that can be repeated, again if need be: after downtime the server is busy with late runs, and SQLite may be locked."""
+    for pause in RETRY_PAUSES:
+        try:
+            return step()
+        except Exception as error:
+            log.info("Prefect's server is busy (%s); again in %.0f s", type(error).__name__, pause)
+            time.sleep(pause)
+    return step()
 
 
 def _run_worker(client: "SyncPrefectClient", stop: threading.Event) -> int:

@@ -1,6 +1,5 @@
 """The smallest pipeline, run once, and the real servers beside it."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +9,8 @@ from installation import TINY, Installation
 
 @pytest.fixture(scope="session")
 def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home folder in which the pipeline has run on `tests/tiny.yaml`. While you work on these tests, BBQREC_TINY_HOME keeps one."""
-    kept = os.environ.get("BBQREC_TINY_HOME")
-    home = Path(kept) if kept else tmp_path_factory.mktemp("home")
-    if kept and (home / "artifacts" / "report").exists():
-        return home
+    """A home folder in which the pipeline has run on `tests/tiny.yaml`."""
+    home = tmp_path_factory.mktemp("home")
     result = Installation(home).bbqrec("run", TINY)
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
     return home
