@@ -93,7 +93,9 @@ class ArtifactStore:
         """
         artifact = self.lookup(ref)
         if artifact is None:
-            raise ArtifactError(f"The output of stage `{ref.stage}` that this one stands on ({ref}) does not exist.", "Run the stages before.")
+            raise ArtifactError(
+                f"The output of stage `{ref.stage}` that this one stands on ({ref}) does not exist.", "Run the stages before."
+            )
         return artifact
 
     @contextmanager
@@ -190,7 +192,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _damage(path: Path, what: str) -> ArtifactError:
-    return ArtifactError(f"Artifact {path.parent.name}/{path.name} is damaged: {what}.", "Run the pipeline again: it rebuilds what is damaged.")
+    return ArtifactError(
+        f"Artifact {path.parent.name}/{path.name} is damaged: {what}.", "Run the pipeline again: it rebuilds what is damaged."
+    )
 
 
 def _describe(path: Path, digest: str) -> dict[str, Any]:

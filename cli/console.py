@@ -1,11 +1,14 @@
 """How the command line speaks: one console for what is said, one for errors, and log lines without clutter."""
 
 import logging
+import sys
 
 from rich.console import Console
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+WIDTH_WITHOUT_A_TERMINAL = 140
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_WITHOUT_A_TERMINAL)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH_WITHOUT_A_TERMINAL)
 
 
 def show_logs() -> None:

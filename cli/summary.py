@@ -43,15 +43,21 @@ def _stages(summary: Summary) -> Table:
 
 
 def _models(summary: Summary) -> Table:
-    table = Table(title="\nTest, full ranking", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(
+        title="\nTest, every item of the catalogue ranked, items the user has masked",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+    )
     table.add_column("model")
-    for heading in ("NDCG@10", "95 % interval", "Recall@10", "NDCG@10 unmasked", "Recall@10 unmasked"):
+    for heading in ("NDCG@10", "95 % interval", "Recall@10", "unmasked: NDCG@10", "Recall@10"):
         table.add_column(heading, justify="right")
     for line in summary.models:
         table.add_row(
             line.name,
             f"{line.ndcg_at_10:.4f}",
-            f"{line.ndcg_low:.4f} to {line.ndcg_high:.4f}",
+            f"{line.ndcg_low:.4f}-{line.ndcg_high:.4f}",
             f"{line.recall_at_10:.4f}",
             f"{line.ndcg_at_10_unmasked:.4f}",
             f"{line.recall_at_10_unmasked:.4f}",

@@ -97,6 +97,8 @@ def _stage(name: str) -> StageOutcome:
     warnings = f", {len(outcome.gate.warnings)} warning(s)" if outcome.gate.warnings else ""
     how = "cached, nothing to do" if outcome.cached else f"made in {outcome.seconds:.1f} s"
     log.info("%s: %s; gate passed%s; %s", place, how, warnings, told)
+    for warning in outcome.gate.warnings:
+        log.warning("gate of %s: %s", name, warning)
     return outcome
 
 

@@ -7,17 +7,17 @@ carries along.
 from typing import Any
 
 import mlflow
-import mlflow.pyfunc
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc.model import PythonModel
 
 from serving.recommendation import Catalogue, RequestError
 
 MAX_K = 1000
 
 
-class BBQRecModel(mlflow.pyfunc.PythonModel):
+class BBQRecModel(PythonModel):
     """Loads a trained model with its catalogue and answers requests.
 
     Input: a column `history`, each a list of item IDs in time order, most recent last; unknown IDs are passed over, an empty list

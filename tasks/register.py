@@ -4,6 +4,8 @@ A version is found again by its fingerprint, that of the trained model: running 
 per fingerprint. It is the one stage whose output lives outside the store, so `registration_holds` tells whether that is still there.
 """
 
+import contextlib
+import io
 import json
 import logging
 import os
@@ -132,7 +134,8 @@ def _log_and_register(context: StageContext, client: "MlflowClient", name: str, 
             input_example=_requests(context),
             metadata={"fingerprint": facts[FINGERPRINT_TAG]},
         )
-        version = mlflow.register_model(info.model_uri, name, tags=facts)
+        with contextlib.redirect_stderr(io.StringIO()):  # it announces the version there; we say it ourselves
+            version = mlflow.register_model(info.model_uri, name, tags=facts)
     client.update_registered_model(name, _describe(context))
     client.update_model_version(name, version.version, f"{context.profile.description} Test NDCG@10 {facts[SCORE_TAG]}, seen items masked.")
     return version

@@ -10,6 +10,9 @@ os.environ["PREFECT_HOME"] = str(HOME / "prefect")
 os.environ["PREFECT_API_URL"] = ""
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
+import pytest  # noqa: E402
+from installation import TINY, Installation  # noqa: E402
+
 from cli import environment  # noqa: E402
 
 environment.apply()
@@ -19,3 +22,12 @@ def pytest_unconfigure() -> None:
     import shutil
 
     shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder in which the pipeline has run on `tests/tiny.yaml`."""
+    home = tmp_path_factory.mktemp("home")
+    result = Installation(home).bbqrec("run", TINY)
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+    return home

@@ -1,7 +1,6 @@
 """Keeps a gate's result as an artifact, and refuses to let a stage's output through without a passing one."""
 
 import json
-import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,8 +11,6 @@ from bbqrec_core.store import Artifact, ArtifactRef, ArtifactStore
 from tasks.gates.rules import SUITE_VERSION, rules_for
 
 RESULT = "result.json"
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,6 @@ def pass_gate(artifact: Artifact, thresholds: GatesConfig, store: ArtifactStore)
             (draft.out / RESULT).write_text(json.dumps(records, indent=2), encoding="utf-8")
             store.commit(draft, {"judges": str(artifact.ref), "suite_version": SUITE_VERSION})
     result = GateResult(ref, json.loads((store.path(ref) / RESULT).read_text(encoding="utf-8")), cached=found is not None)
-    for warning in result.warnings:
-        log.warning("Gate of %s: %s", artifact.ref.stage, warning)
     if result.blockers:
         raise GateError(
             f"The gate of `{artifact.ref.stage}` does not let its output through:\n  " + "\n  ".join(result.blockers),

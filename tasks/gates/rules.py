@@ -67,7 +67,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "embed": (
         Rule("EMB-001", "critical", "nan_values", 0, 0, "An encoder that gives NaN is broken."),
         Rule("EMB-002", "critical", "zero_vectors", 0, 0, "An item that has a modality must have a vector that is not zero."),
-        Rule("EMB-003", "critical", "text_share", "min_text_share", 1, "Items were lost between the catalogue and the text encoder."),
+        Rule("EMB-003", "warning", "text_share", "min_text_share", 1, "Fewer texts were embedded than expected."),
         Rule("EMB-004", "warning", "image_share", "min_image_share", 1, "Fewer pictures were embedded than expected."),
     ),
     "quantize": (

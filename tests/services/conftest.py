@@ -4,16 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from installation import TINY, Installation
-
-
-@pytest.fixture(scope="session")
-def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home folder in which the pipeline has run on `tests/tiny.yaml`."""
-    home = tmp_path_factory.mktemp("home")
-    result = Installation(home).bbqrec("run", TINY)
-    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
-    return home
+from installation import Installation
 
 
 @pytest.fixture(scope="session")

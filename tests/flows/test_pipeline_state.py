@@ -1,0 +1,166 @@
+"""The state of an installation: what is done is not done again, what is damaged or killed is made whole, and exactly that."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+
+import pytest
+from installation import BIN, TINY, Installation
+
+from bbqrec_core.home import PROJECT
+from bbqrec_core.store import ArtifactStore
+from tasks.services.temporary import temporary_prefect_server
+from tasks.stages import STAGES
+
+pytestmark = pytest.mark.slow
+NAMES = [stage.name for stage in STAGES]
+
+
+@pytest.fixture(scope="module")
+def prefect_api(tmp_path_factory):
+    """One Prefect server for the module's many short runs."""
+    before = os.environ.get("PREFECT_HOME")
+    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
+    try:
+        with temporary_prefect_server() as address:
+            yield address
+    finally:
+        os.environ["PREFECT_HOME"] = before
+
+
+def environment(home, prefect_api):
+    return {**Installation(home).environment, "PREFECT_API_URL": prefect_api}
+
+
+def run(home, prefect_api, *arguments):
+    result = subprocess.run(
+        [BIN / "bbqrec", "run", TINY, *arguments],
+        cwd=PROJECT,
+        env=environment(home, prefect_api),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result
+
+
+def made(result):
+    """Stages that a run made, by what it said of each."""
+    return [name for name in NAMES if f"] {name}: made" in result.stderr]
+
+
+def cached(result):
+    return [name for name in NAMES if f"] {name}: cached" in result.stderr]
+
+
+def data_files(home):
+    """SHA-256 of every data file of every stage."""
+    store = ArtifactStore(home)
+    found = {}
+    for ref in store.entries():
+        if ref.stage in NAMES:
+            artifact = store.require(ref)
+            found |= {f"{ref}/{name}": entry["sha256"] for name, entry in artifact.manifest["files"].items()}
+    return found
+
+
+def mlflow_rows(home, query):
+    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as connection:
+        return connection.execute(query).fetchall()
+
+
+def registry(home):
+    """Registered versions with their fingerprints, and the aliases."""
+    versions = mlflow_rows(home, "SELECT version, value FROM model_version_tags WHERE key = 'bbqrec.fingerprint' ORDER BY version")
+    return versions, mlflow_rows(home, "SELECT alias, version FROM registered_model_aliases ORDER BY alias")
+
+
+def test_a_second_run_redoes_nothing_and_says_so(tiny_home, prefect_api):
+    before, runs = data_files(tiny_home), mlflow_rows(tiny_home, "SELECT count(*) FROM runs")
+    result = run(tiny_home, prefect_api)
+    assert cached(result) == NAMES and made(result) == []
+    assert "0 stages made, 9 cached" in result.stdout
+    assert data_files(tiny_home) == before
+    assert mlflow_rows(tiny_home, "SELECT count(*) FROM runs") == runs
+
+
+def test_changing_the_learning_rate_retrains_and_embeds_nothing(tiny_home, prefect_api):
+    result = run(tiny_home, prefect_api, "--set", "sequence.learning_rate=0.004")
+    assert cached(result) == ["shop", "ingest", "embed", "quantize", "baselines"]
+    assert made(result) == ["train", "evaluate", "register", "report"]
+
+
+@pytest.mark.parametrize(("stage", "harm"), [("quantize", "corrupt"), ("embed", "delete")])
+def test_a_lost_artifact_is_made_again_the_same_and_nothing_else(tiny_home, prefect_api, stage, harm):
+    store, before = ArtifactStore(tiny_home), data_files(tiny_home)
+    (ref,) = [ref for ref in store.entries() if ref.stage == stage]
+    if harm == "delete":
+        store.remove(ref)
+    else:
+        victim = store.path(ref) / "semantic_ids.parquet"
+        content = bytearray(victim.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        victim.write_bytes(bytes(content))
+    result = run(tiny_home, prefect_api)
+    assert made(result) == [stage]
+    assert data_files(tiny_home) == before
+
+
+def test_a_lost_registry_entry_is_registered_again(tiny_home, prefect_api):
+    import mlflow
+
+    (ref,) = [
+        ref
+        for ref in ArtifactStore(tiny_home).entries()
+        if ref.stage == "register" and json.loads((ArtifactStore(tiny_home).path(ref) / "registration.json").read_text())["version"] == 1
+    ]
+    client = mlflow.MlflowClient(f"sqlite:///{tiny_home / 'mlflow' / 'mlflow.db'}")
+    client.delete_model_version("bbqrec-tiny", "1")
+    result = run(tiny_home, prefect_api)
+    assert made(result) == ["register"]
+    fingerprint = json.loads((ArtifactStore(tiny_home).path(ref) / "registration.json").read_text())["fingerprint"]
+    assert [value for _, value in registry(tiny_home)[0]].count(fingerprint) == 1
+
+
+def kill_in(stage, home, prefect_api):
+    """Start a run, and kill -9 its whole session a moment after a stage began to work."""
+    process = subprocess.Popen(
+        [BIN / "bbqrec", "run", TINY],
+        cwd=PROJECT,
+        env=environment(home, prefect_api),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if f"] {stage}: working" in line:
+            break
+    else:
+        pytest.fail(f"{stage} never began: {''.join(said)[-2000:]}")
+    time.sleep(1.5 if stage in ("train", "register") else 0.3)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+
+
+def test_kill_in_every_stage_ends_in_the_same_state(tiny_home, prefect_api, tmp_path):
+    for stage in NAMES:
+        kill_in(stage, tmp_path, prefect_api)
+    result = run(tmp_path, prefect_api)
+    assert "report" in made(result)
+    whole, interrupted = data_files(tiny_home), data_files(tmp_path)
+    assert {name: whole.get(name) for name in interrupted} == interrupted
+    versions, aliases = registry(tmp_path)
+    assert [version for version, _ in versions] == [1] and aliases == [("champion", 1)]
+    states = [status for (status,) in mlflow_rows(tmp_path, "SELECT status FROM runs")]
+    assert "RUNNING" not in states and states.count("KILLED") >= len(NAMES)
+    assert [path.name for path in (tmp_path / "artifacts").glob("*/.*")] == []
