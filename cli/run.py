@@ -1,5 +1,6 @@
 """`bbqrec run`: the whole pipeline, here and now."""
 
+import importlib
 import os
 import time
 from contextlib import nullcontext
@@ -38,14 +39,18 @@ def run(
     server = environment.running_prefect_server()
     if server is None:
         err.print("Starting a temporary Prefect server (`make up` keeps one running)")
-    with nullcontext(server) if server else temporary_prefect_server():
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # what happens is said once, by us; Prefect's server gets it all
+    show_logs()
+    with nullcontext(server) if server else temporary_prefect_server(meanwhile=_import_flows):
         summary = _retrain(profile, overrides)
     print_summary(summary, time.monotonic() - start)
 
 
+def _import_flows() -> None:
+    importlib.import_module("flows.retrain")
+
+
 def _retrain(profile: str, overrides: "BaseModel | None") -> "Summary":
-    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # what happens is said once, by us; Prefect's server gets it all
-    show_logs()
     from prefect import tags
 
     from flows.retrain import retrain

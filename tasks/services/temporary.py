@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bbqrec_core.errors import ServiceError
 from tasks.lifeline import die_with_parent, tethered
@@ -20,8 +20,11 @@ SECONDS_TO_DELIVER = 5.0
 
 
 @contextlib.contextmanager
-def temporary_prefect_server() -> Iterator[str]:
+def temporary_prefect_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator[str]:
     """Start a server, point Prefect's client to it, and stop it at the end. Gives its API's address.
+
+    Args:
+        meanwhile: Called while the server comes up, such as slow imports; Prefect's client is pointed to it already.
 
     Raises:
         ServiceError: It does not come up.
@@ -33,10 +36,11 @@ def temporary_prefect_server() -> Iterator[str]:
     environment = {**os.environ, "PREFECT_API_URL": address, "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     command = [sys.executable, "-m", "tasks.services.temporary", str(port)]
     with tethered(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, env=environment) as server:
-        _wait(server, address)
         before = os.environ.get("PREFECT_API_URL")
         os.environ["PREFECT_API_URL"] = address
         try:
+            meanwhile()
+            _wait(server, address)
             yield address
         finally:
             _deliver()
