@@ -6,28 +6,25 @@ import typer
 from rich.table import Table
 
 from bbqrec_core.errors import ArtifactError
+from bbqrec_core.store import ArtifactRef, ArtifactStore
 from cli.console import out
 
 
 def inspect(
-    artifact: Annotated[str, typer.Argument(help="stage/fingerprint, or the beginning of one, such as ingest/3f")],
+    artifact: Annotated[
+        str, typer.Argument(help="profile/stage, such as demo/ingest, or stage/fingerprint, of which the beginning will do")
+    ],
     rows: Annotated[int, typer.Option(help="show so many rows of each table")] = 0,
 ) -> None:
     """Verify ARTIFACT and show its files, statistics and origin."""
     import polars
 
     from bbqrec_core.home import home_folder
-    from bbqrec_core.store import ArtifactStore
 
     store = ArtifactStore(home_folder())
-    matches = [ref for ref in store.entries() if str(ref).startswith(artifact)]
-    if len(matches) != 1:
-        found = ", ".join(str(ref) for ref in matches[:10]) or ", ".join(sorted({ref.stage for ref in store.entries()})) or "nothing yet"
-        problem = f"{len(matches)} artifacts begin with '{artifact}'."
-        raise ArtifactError(problem, f"{'Choose one' if matches else 'The store holds'}: {found}. `bbqrec status` names a profile's.")
-    found_artifact = store.require(matches[0])
+    found_artifact = store.require(_find(artifact, store))
     manifest = found_artifact.manifest
-    out.print(f"[bold]{matches[0]}[/], verified, in {found_artifact.path}", soft_wrap=True)
+    out.print(f"[bold]{found_artifact.ref}[/], verified, in {found_artifact.path}", soft_wrap=True)
     files = Table("file", "rows", "bytes", box=None, pad_edge=False)
     for name, entry in manifest["files"].items():
         files.add_row(name, f"{entry['rows']:,}" if "rows" in entry else "", f"{entry['bytes']:,}")
@@ -42,3 +39,22 @@ def inspect(
             if name.endswith(".parquet"):
                 out.print(f"\n[bold]{name}[/]")
                 out.print(str(polars.read_parquet(found_artifact.path / name, n_rows=rows)), markup=False)
+
+
+def _find(name: str, store: ArtifactStore) -> ArtifactRef:
+    """The one artifact that a name means."""
+    from bbqrec_core.profile import available_profiles, load_profile
+    from tasks.plan import make_plan
+    from tasks.stages import BY_NAME
+
+    profile, _, stage = name.rpartition("/")
+    if stage in BY_NAME and (profile in available_profiles() or profile.endswith(".yaml")):
+        plan = make_plan(load_profile(profile), store)
+        if stage in plan:
+            return plan[stage].ref
+    matches = [ref for ref in store.entries() if str(ref).startswith(name)]
+    if len(matches) != 1:
+        there = ", ".join(str(ref) for ref in matches[:10]) or ", ".join(sorted({ref.stage for ref in store.entries()})) or "nothing yet"
+        way_out = f"{'Choose one' if matches else 'The store holds'}: {there}. Or name a profile's: bbqrec inspect demo/ingest"
+        raise ArtifactError(f"{len(matches)} artifacts begin with '{name}'.", way_out)
+    return matches[0]

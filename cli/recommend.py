@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bbqrec_core.errors import ServiceError, SourceError
+from bbqrec_core.errors import SourceError
 from cli.console import out
 
 
@@ -13,13 +13,13 @@ def recommend(
     profile: Annotated[str, typer.Argument(help="a shipped profile's name, or the path of a YAML file")] = "demo",
     user: Annotated[list[str], typer.Option("--user", "-u", help="a user of the catalogue, by the shop's ID; repeatable")] = [],  # noqa: B006
     history: Annotated[str | None, typer.Option(help="item IDs, separated by commas, most recent last, instead of a known user")] = None,
-    k: Annotated[int, typer.Option(min=1, max=1000, help="how many items")] = 10,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, max=1000, help="how many items")] = 10,
     alias: Annotated[str, typer.Option(help="which version: champion, challenger or previous")] = "champion",
     output: Annotated[Path | None, typer.Option("--all", help="write everybody's recommendations to this Parquet file instead")] = None,
 ) -> None:
     """Show what PROFILE's registered model recommends, for some users or for a history of your own."""
     from bbqrec_core.profile import load_profile
-    from tasks.recommend import known_histories, recommend_to_file, registered_model, titles
+    from tasks.recommend import ask, known_histories, recommend_to_file, registered_model, titles
 
     loaded = load_profile(profile)
     model = registered_model(loaded, alias)
@@ -39,10 +39,8 @@ def recommend(
             )
         requests = {one: known[one] for one in (user or list(known)[:3])}
     names = titles(loaded)
-    answers = model.predict({"history": list(requests.values())}, params={"k": k})
-    if len(answers) != len(requests):
-        raise ServiceError("The model did not answer every request.", "See `bbqrec doctor`.")
-    for (one, items), answer in zip(requests.items(), answers.to_dict("records"), strict=True):
+    answers = ask(model, list(requests.values()), k)
+    for (one, items), answer in zip(requests.items(), answers, strict=True):
         out.print(f"\n[bold]{one}[/] has {len(items)} item(s); the last of them:")
         for item in items[-3:]:
             out.print(f"    {item}  {names.get(item) or '(no title)'}", markup=False, overflow="ellipsis", no_wrap=True)

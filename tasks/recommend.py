@@ -33,6 +33,13 @@ def registered_model(profile: Profile, alias: str) -> Any:
         raise ServiceError(f"{uri} cannot be loaded: {error.message}", f"Make it first: bbqrec run {profile.name}") from None
 
 
+def ask(model: Any, histories: list[list[str]], k: int) -> list[dict[str, Any]]:
+    """Ask a model for its recommendations: per history items, scores, unknown (see `serving/model.py`)."""
+    import pandas as pd
+
+    return model.predict(pd.DataFrame({"history": histories}), params={"k": k}).to_dict("records")
+
+
 def known_histories(profile: Profile) -> dict[str, list[str]]:
     """Every user's whole sequence of item IDs, in time order, by the shop's user ID."""
     table = pq.read_table(_ingest(profile) / "interactions.parquet", columns=[schema.USER_ID, schema.ITEM_ID, "position"])
@@ -56,8 +63,8 @@ def recommend_to_file(profile: Profile, model: Any, k: int, path: Path) -> int:
     with pq.ParquetWriter(unfinished, columns) as writer:
         for start in range(0, len(users), BATCH):
             batch = users[start : start + BATCH]
-            answers = model.predict({"history": [histories[user] for user in batch]}, params={"k": k})
-            table = {schema.USER_ID: batch, "items": answers["items"].tolist(), "scores": answers["scores"].tolist()}
+            answers = ask(model, [histories[user] for user in batch], k)
+            table = {schema.USER_ID: batch} | {name: [answer[name] for answer in answers] for name in ("items", "scores")}
             writer.write_table(pa.table(table, schema=columns))
     unfinished.rename(path)
     return len(users)
