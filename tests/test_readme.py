@@ -11,11 +11,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from installation import BIN, Installation, free_port, wait_for
+from installation import Installation, free_port, wait_for
 
 from bbqrec_core.home import PROJECT
 from tasks.services.addresses import is_healthy
-from tasks.services.processes import end
 
 pytestmark = pytest.mark.slow
 
