@@ -1,15 +1,19 @@
-"""One YAML file, one run: loads, merges and validates profiles.
+"""One YAML file, one run: finds, loads, merges and validates profiles.
 
-A profile `extends` at most one other. Mappings merge key by key, everything else replaces. Overrides given on the command line or as
-Prefect flow parameters merge in exactly the same way. The sections themselves live in the packages' own `config.py`.
+Profiles are found by name among those that ship with the project, and before them in the folder that BBQREC_PROFILES names; one there
+may extend the shipped profile of its own name. A profile `extends` at most one other. Mappings merge key by key, everything else replaces.
+Overrides given on the command line or as Prefect flow parameters merge in exactly the same way. The sections themselves live in the
+packages' own `config.py`.
 """
 
 import difflib
 import functools
+import os
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,9 @@ from bbqrec_core.ingest.config import IngestConfig, SourceConfig
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.report.config import ReportConfig
 from bbqrec_core.sequence.config import SequenceConfig
+
+FOLDER_VARIABLE = "BBQREC_PROFILES"
+"""Environment variable that names a folder of one's own profiles."""
 
 
 class ComputeConfig(Section):
@@ -72,9 +79,19 @@ class Profile(Section):
 
 
 def available_profiles() -> list[str]:
-    """Names of the profiles that ship with the project, sorted."""
-    folder = resources.files("profiles")
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    """Names of the profiles in the folder that BBQREC_PROFILES names and of those that ship with the project, sorted."""
+    return sorted({entry.name.removesuffix(".yaml") for folder in _folders() for entry in folder.iterdir() if entry.name.endswith(".yaml")})
+
+
+def _folders() -> list[Traversable]:
+    """Where profiles are found by name, the first folder that has one winning."""
+    shipped = resources.files("profiles")
+    own = os.environ.get(FOLDER_VARIABLE)
+    if not own:
+        return [shipped]
+    if not Path(own).is_dir():
+        raise ProfileError(f"{FOLDER_VARIABLE} names {own}, which is no folder.", "Correct it, or unset it to use the shipped profiles.")
+    return [Path(own), shipped]
 
 
 def load_profile(name: str, overrides: Mapping[str, Any] | None = None) -> Profile:
@@ -109,7 +126,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_with_parents(name: str, children: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
-    path, text = _read_text(name)
+    path, text = _read_text(name, children)
     if path in children:
         raise ProfileError(f"Profiles extend one another in a circle: {' -> '.join([*children, path])}.", "Remove one `extends:`.")
     try:
@@ -128,19 +145,21 @@ def _read_with_parents(name: str, children: tuple[str, ...]) -> tuple[str, dict[
     return path, merge(_read_with_parents(parent, (*children, path))[1], values)
 
 
-def _read_text(name: str) -> tuple[str, str]:
+def _read_text(name: str, children: tuple[str, ...]) -> tuple[str, str]:
     if name.endswith((".yaml", ".yml")):
         try:
             return name, Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ProfileError(f"Profile file {name} cannot be read: {error}.", "Check the path.") from None
-    if name in available_profiles():
-        entry = resources.files("profiles") / f"{name}.yaml"
+    entries = [entry for folder in _folders() if (entry := folder / f"{name}.yaml").is_file()]
+    if entries:
+        other = [entry for entry in entries if str(entry) not in children]  # one's own `demo` may extend the shipped one
+        entry = (other or entries)[0]
         return str(entry), entry.read_text(encoding="utf-8")
     near = difflib.get_close_matches(name, available_profiles(), n=1, cutoff=0.5)
     hint = f"Did you mean '{near[0]}'? " if near else ""
     raise ProfileError(
-        f"There is no profile '{name}'.", f"{hint}Shipped: {', '.join(available_profiles())}; or give the path of a .yaml file."
+        f"There is no profile '{name}'.", f"{hint}There are: {', '.join(available_profiles())}; or give the path of a .yaml file."
     )
 
 

@@ -82,3 +82,19 @@ def test_local_fields_stay_out_of_fingerprints():
     here, there = load_profile("demo"), load_profile("demo", {"ingest": {"memory_limit": "1GB"}, "compute": {"threads": 1}})
     assert here.fingerprint_fields() == there.fingerprint_fields()
     assert here.fingerprint_fields() != load_profile("demo", {"ingest": {"k_user": 6}}).fingerprint_fields()
+
+
+def test_own_folder_of_profiles_comes_first_and_may_extend_the_shipped_one_of_the_same_name(tmp_path, monkeypatch):
+    (tmp_path / "demo.yaml").write_text("extends: demo\nseed: 7\n")
+    (tmp_path / "mine.yaml").write_text("extends: demo\ningest: {k_user: 3}\n")
+    shipped = load_profile("demo")
+    monkeypatch.setenv("BBQREC_PROFILES", str(tmp_path))
+    assert load_profile("demo") == shipped.model_copy(update={"seed": 7})
+    assert (load_profile("mine").seed, load_profile("mine").ingest.k_user) == (7, 3)
+    assert {"mine", "demo", "gift_cards"} <= set(available_profiles())
+
+
+def test_own_folder_that_is_none_is_named(monkeypatch):
+    monkeypatch.setenv("BBQREC_PROFILES", "/no/such/folder")
+    with pytest.raises(ProfileError, match="BBQREC_PROFILES names /no/such/folder"):
+        load_profile("demo")

@@ -1,6 +1,7 @@
 """The README's own commands, executed as they stand there, in their order, in one installation; `make test` itself aside.
 
-Only what belongs to a place is changed: the folder of raw files, and the ports, so that a running installation is not disturbed.
+Only what belongs to a place is changed: the folder of raw files, and the ports, so that a running installation is not disturbed. And the
+profiles are found in a folder where those of the same names are smaller: the commands are on trial here, not the models.
 """
 
 import json
@@ -30,6 +31,7 @@ LONG_RUNNING = ["make up", SERVE]
 def installation(tmp_path_factory):
     one = Installation(tmp_path_factory.mktemp("readme"))
     del one.environment["BBQREC_DEPLOYMENTS"]  # the project's own
+    one.environment["BBQREC_PROFILES"] = str(PROJECT / "tests" / "small_profiles")
     yield one
     one.clean_up()
 
