@@ -177,6 +177,21 @@ def sample_users(split: EvalSplit, size: int, seed: int) -> EvalSplit:
     return EvalSplit(split.users[chosen], split.histories[chosen], split.targets[chosen], offsets, split.seen_items[index])
 
 
+def seen_items(split: EvalSplit, place: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the users of some consecutive rows have seen.
+
+    Args:
+        split: The users.
+        place: Which rows; start and stop given.
+
+    Returns:
+        Row within the slice and item_idx of each seen item, int64 [n_seen] each.
+    """
+    offsets = split.seen_offsets[place.start : place.stop + 1]
+    rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    return torch.from_numpy(rows), torch.from_numpy(split.seen_items[offsets[0] : offsets[-1]])
+
+
 def _batches(score: ScoreFunction, name: str, split: EvalSplit) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Yield scores, rows and items of what was seen, and targets, on the scores' device."""
     if not len(split):
@@ -192,12 +207,7 @@ def _batches(score: ScoreFunction, name: str, split: EvalSplit) -> Iterator[tupl
                 f"{name} gives user {split.users[start + bad]} scores that are not finite numbers, so nothing can be ranked by them.",
                 "Its training diverged, most likely: lower the learning rate, or look at its curve.",
             )
-        seen = slice(split.seen_offsets[start], split.seen_offsets[stop])
-        rows = np.repeat(np.arange(stop - start), np.diff(split.seen_offsets[start : stop + 1]))
-        yield (
-            scores,
-            torch.from_numpy(rows).to(scores.device),
-            torch.from_numpy(split.seen_items[seen]).to(scores.device),
-            torch.from_numpy(split.targets[start:stop]).to(scores.device),
-        )
+        rows, items = seen_items(split, slice(start, stop))
+        targets = torch.from_numpy(split.targets[start:stop])
+        yield scores, rows.to(scores.device), items.to(scores.device), targets.to(scores.device)
         start, size = stop, max(1, min(MAX_BATCH, MAX_SCORES // scores.shape[1]))

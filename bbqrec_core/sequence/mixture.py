@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from bbqrec_core.dataset import EvalSplit
+from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
+from bbqrec_core.evaluation.ranking import mask_histories, rank_targets, seen_items
 
 Scores = Mapping[str, torch.Tensor]
 """Log-probabilities by source, each float32 [batch, n]."""
@@ -51,40 +53,16 @@ def ranking_quality(
         NDCG@10 and Recall@10 per mix. Ties count by expectation.
     """
     sums = np.zeros((len(mixes), 2))
-    for begin in range(0, len(split), batch_size):
-        rows = np.arange(begin, min(begin + batch_size, len(split)))
-        scores = score(torch.from_numpy(split.histories[rows]))
-        for place, weights in enumerate(mixes):
-            above, tied = _ranks(mix(scores, weights), split, rows)
-            sums[place] += _expected(above, tied)
+    for place in batches(len(split), batch_size):
+        scores = score(torch.from_numpy(split.histories[place]))
+        rows, seen = seen_items(split, place)
+        for column, weights in enumerate(mixes):
+            mixed = mix(scores, weights)
+            targets = torch.from_numpy(split.targets[place]).to(mixed.device)
+            masked = mask_histories(mixed, rows.to(mixed.device), seen.to(mixed.device), targets)
+            above, tied = (count.cpu().numpy() for count in rank_targets(masked, targets))
+            sums[column] += expected_ndcg(above, tied, CUT_OFF).sum(), expected_recall(above, tied, CUT_OFF).sum()
     return [(float(ndcg), float(recall)) for ndcg, recall in sums / len(split)]
-
-
-def sample(split: EvalSplit, rows: int, seed: int) -> EvalSplit:
-    """A seeded sample of a split's rows, in their order; all of them if `rows` is 0 or no fewer."""
-    if rows == 0 or rows >= len(split):
-        return split
-    chosen = np.sort(np.random.default_rng(seed).choice(len(split), rows, replace=False))
-    pieces = [split.seen_items[split.seen_offsets[row] : split.seen_offsets[row + 1]] for row in chosen]
-    offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)
-    return EvalSplit(split.users[chosen], split.histories[chosen], split.targets[chosen], offsets, np.concatenate(pieces))
-
-
-def _ranks(scores: torch.Tensor, split: EvalSplit, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many items stand above each target, and how many others beside it."""
-    seen = split.seen_items[split.seen_offsets[rows[0]] : split.seen_offsets[rows[-1] + 1]]
-    owner = np.repeat(np.arange(len(rows)), np.diff(split.seen_offsets[rows[0] : rows[-1] + 2]))
-    scores = scores.clone()
-    scores[torch.from_numpy(owner).to(scores.device), torch.from_numpy(seen).to(scores.device)] = float("-inf")
-    target = scores.gather(1, torch.from_numpy(split.targets[rows]).to(scores.device)[:, None])
-    return (scores > target).sum(1).cpu().numpy(), (scores == target).sum(1).cpu().numpy() - 1
-
-
-def _expected(above: np.ndarray, tied: np.ndarray) -> np.ndarray:
-    """Sums of NDCG@10 and Recall@10 over rows, the target being equally likely anywhere among those tied with it."""
-    gains = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, CUT_OFF + 2)))])  # gains of the first r places together
-    low, high = np.minimum(above, CUT_OFF), np.minimum(above + tied + 1, CUT_OFF)
-    return np.array([((gains[high] - gains[low]) / (tied + 1)).sum(), ((high - low) / (tied + 1)).sum()])
 
 
 def batches(n: int, size: int) -> Iterator[slice]:

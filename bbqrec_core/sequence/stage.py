@@ -9,10 +9,11 @@ import torch
 
 from bbqrec_core import schema
 from bbqrec_core.dataset import EvalSplit, SequenceDataset
+from bbqrec_core.evaluation.ranking import sample_users
 from bbqrec_core.sequence.artifact import save_model
 from bbqrec_core.sequence.catalogue import Catalogue, load_catalogue
 from bbqrec_core.sequence.config import SequenceConfig
-from bbqrec_core.sequence.mixture import even, ranking_quality, sample, weight_grid
+from bbqrec_core.sequence.mixture import even, ranking_quality, weight_grid
 from bbqrec_core.sequence.model import DENSE, GENERATIVE, SequenceModel
 from bbqrec_core.sequence.similarity import SimilarityBias, SimilarityBuckets, SimilaritySpec, bucket_shares
 from bbqrec_core.sequence.train import Progress, identity_of, make_fabric, reproducible, scorer, train
@@ -30,7 +31,7 @@ def run(context: StageContext) -> Statistics:
     data = SequenceDataset.load(context.input("ingest"), config.max_history)
     catalogue = load_catalogue(context.input("quantize"), data.train_counts)
     windows = Windows.cut(data.train_offsets, data.train_items, config.max_history)
-    valid = sample(data.valid, config.selection_users, seed)
+    valid = sample_users(data.valid, config.selection_users, seed)
     similarity = similarity_spec(config, catalogue, seed)
     shares = None if similarity is None else bucket_shares(SimilarityBuckets(catalogue, similarity), windows.items)
     fabric = make_fabric(compute.device, config.precision)
