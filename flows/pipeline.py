@@ -90,9 +90,13 @@ def _stage(name: str) -> StageOutcome:
             current.profile,
             current.store,
             begin=lambda: _begin(place, tracking),
+            made=tracking.made,
             still_holds=registration_holds if name == "register" else None,
         )
-        tracking.record(outcome)
+        if outcome.cached:
+            tracking.found()
+        else:
+            tracking.judged(outcome.gate)
     told = planned.stage.headline.format(**outcome.statistics)
     warnings = f", {len(outcome.gate.warnings)} warning(s)" if outcome.gate.warnings else ""
     how = "cached, nothing to do" if outcome.cached else f"made in {outcome.seconds:.1f} s"

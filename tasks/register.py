@@ -10,12 +10,13 @@ import json
 import logging
 import os
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
 from bbqrec_core import schema
-from bbqrec_core.errors import ServiceError, StageError
+from bbqrec_core.errors import StageError
 from bbqrec_core.home import PROJECT
 from bbqrec_core.stage import StageContext, Statistics
 from bbqrec_core.store import Artifact
@@ -30,7 +31,9 @@ RUN_VARIABLE = "BBQREC_REGISTER_RUN"
 FINGERPRINT_TAG = "bbqrec.fingerprint"
 DATA_TAG = "bbqrec.data"
 SCORE_TAG = "bbqrec.test_ndcg_at_10"
+LIFT_TAG = "bbqrec.test_ndcg_over_popularity"
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+SWAPPING = "swapping"
 REGISTRATION = "registration.json"
 USERS_ASKED = 5
 TOLERATED_LOSS = 0.98
@@ -41,37 +44,42 @@ log = logging.getLogger(__name__)
 
 
 def run(context: StageContext) -> Statistics:
-    """Register, check and promote.
+    """Register, check and promote. Every step finds what an earlier, interrupted attempt has done.
 
     Raises:
-        StageError: The registered model does not answer as it must; it is then no champion.
+        StageError: The registered model does not answer as it must; the aliases are then what they were.
         ServiceError: MLflow cannot be reached.
     """
-    client = _connected()
-    name = context.profile.model_name
-    facts = _facts(context)
-    version = find_version(client, name, facts[FINGERPRINT_TAG]) or _log_and_register(context, client, name, facts)
-    for key, value in facts.items():  # a version found again may have been evaluated anew
-        client.set_model_version_tag(name, version.version, key, value)
-    checked, unknown = _ask(context, f"models:/{name}/{version.version}")
-    alias = _promote(client, name, version, facts)
-    _ask(context, f"models:/{name}@{alias}")  # the last check: as a user will load it
+    client = connect()
+    name, facts = context.profile.model_name, _facts(context)
+    items = _write_items(context)
+    version = find_version(client, name, facts[FINGERPRINT_TAG]) or _log_and_register(context, items, name, facts)
+    _describe(context, client, version, facts)
+    checked = _ask(context, f"models:/{name}/{version.version}")
+    before = dict(client.get_registered_model(name).aliases)
+    alias = promote(client, name, version, facts)
+    try:
+        _ask(context, f"models:/{name}@{alias}")  # the last check: as a user will load it
+    except StageError:
+        _restore_aliases(client, name, before)
+        raise
     registration = {"model_name": name, "version": int(version.version), "fingerprint": facts[FINGERPRINT_TAG]}
     (context.out / REGISTRATION).write_text(json.dumps(registration, indent=2), encoding="utf-8")
-    return {
-        "model_name": name,
-        "version": int(version.version),
-        "alias": alias,
-        "recommendations_checked": checked,
-        "unknown_items_recommended": unknown,
-    }
+    return {"model_name": name, "version": int(version.version), "recommendations_checked": checked}
 
 
 def registration_holds(artifact: Artifact) -> bool:
-    """Whether the version that an artifact speaks of is in the registry still."""
+    """Whether the version that an artifact speaks of is in the registry still, and some version serves."""
     registration = json.loads((artifact.path / REGISTRATION).read_text(encoding="utf-8"))
-    version = find_version(_connected(), registration["model_name"], registration["fingerprint"])
-    return version is not None and int(version.version) == registration["version"]
+    client, name = connect(), registration["model_name"]
+    version = find_version(client, name, registration["fingerprint"])
+    return version is not None and int(version.version) == registration["version"] and CHAMPION in client.get_registered_model(name).aliases
+
+
+def present_alias(name: str, version: int) -> str:
+    """The alias that a version has in the registry now, or an empty string."""
+    aliases = connect().get_registered_model(name).aliases
+    return next((alias for alias in (CHAMPION, CHALLENGER, PREVIOUS) if int(aliases.get(alias, -1)) == version), "")
 
 
 def find_version(client: "MlflowClient", name: str, fingerprint: str) -> "ModelVersion | None":
@@ -79,13 +87,6 @@ def find_version(client: "MlflowClient", name: str, fingerprint: str) -> "ModelV
     versions = client.search_model_versions(f"name = '{name}'", max_results=1000)
     found = [version for version in versions if version.tags.get(FINGERPRINT_TAG) == fingerprint]
     return min(found, key=lambda version: int(version.version)) if found else None
-
-
-def _connected() -> "MlflowClient":
-    try:
-        return connect()
-    except Exception as error:
-        raise ServiceError(f"MLflow cannot be reached: {error}", "Check MLFLOW_TRACKING_URI, or unset it; `bbqrec doctor` looks.") from None
 
 
 def _facts(context: StageContext) -> dict[str, str]:
@@ -99,6 +100,7 @@ def _facts(context: StageContext) -> dict[str, str]:
         FINGERPRINT_TAG: context.input("train").name,
         DATA_TAG: context.input("ingest").name,
         SCORE_TAG: f"{statistics['evaluate']['ndcg_at_10']:.6f}",
+        LIFT_TAG: f"{statistics['evaluate']['ndcg_over_popularity'] or 0.0:.6f}",
         "bbqrec.items": str(statistics["ingest"]["items"]),
         "bbqrec.demo_encoder": str(any(about["is_demo_encoder"] for about in encoders.values())).lower(),
     }
@@ -107,7 +109,14 @@ def _facts(context: StageContext) -> dict[str, str]:
     return facts
 
 
-def _log_and_register(context: StageContext, client: "MlflowClient", name: str, facts: dict[str, str]) -> "ModelVersion":
+def _write_items(context: StageContext) -> Path:
+    """The catalogue that the model carries: item_idx, item_id, title."""
+    path = context.out / "items.parquet"
+    pq.write_table(pq.read_table(context.input("ingest") / "items.parquet", columns=[schema.ITEM_IDX, schema.ITEM_ID, "title"]), path)
+    return path
+
+
+def _log_and_register(context: StageContext, items: Path, name: str, facts: dict[str, str]) -> "ModelVersion":
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
@@ -121,8 +130,6 @@ def _log_and_register(context: StageContext, client: "MlflowClient", name: str, 
         ),
         params=ParamSchema([ParamSpec("k", DataType.long, 10), ParamSpec("mask_seen", DataType.boolean, True)]),
     )
-    items = context.out / "items.parquet"
-    pq.write_table(pq.read_table(context.input("ingest") / "items.parquet", columns=[schema.ITEM_IDX, schema.ITEM_ID, "title"]), items)
     with mlflow.start_run(run_id=os.environ[RUN_VARIABLE]):
         info = mlflow.pyfunc.log_model(
             name="model",
@@ -135,18 +142,21 @@ def _log_and_register(context: StageContext, client: "MlflowClient", name: str, 
             metadata={"fingerprint": facts[FINGERPRINT_TAG]},
         )
         with contextlib.redirect_stderr(io.StringIO()):  # it announces the version there; we say it ourselves
-            version = mlflow.register_model(info.model_uri, name, tags=facts)
-    client.update_registered_model(name, _describe(context))
-    client.update_model_version(name, version.version, f"{context.profile.description} Test NDCG@10 {facts[SCORE_TAG]}, seen items masked.")
-    return version
+            return mlflow.register_model(info.model_uri, name, tags=facts)
 
 
-def _describe(context: StageContext) -> str:
-    return (
+def _describe(context: StageContext, client: "MlflowClient", version: "ModelVersion", facts: dict[str, str]) -> None:
+    """Write descriptions and tags; a version found again may have been evaluated anew."""
+    name = context.profile.model_name
+    client.update_registered_model(
+        name,
         f"Multi-modal sequential recommender, profile `{context.profile.name}`. {context.profile.description}\n\n"
         "Request: a column `history` of lists of item IDs, most recent last; parameters `k` and `mask_seen`. "
-        "Aliases: `champion` serves, `challenger` is newer but did not replace it, `previous` is for rollback."
+        "Aliases: `champion` serves, `challenger` did not replace it, `previous` is for rollback.",
     )
+    client.update_model_version(name, version.version, f"{context.profile.description} Test NDCG@10 {facts[SCORE_TAG]}, seen items masked.")
+    for key, value in facts.items():
+        client.set_model_version_tag(name, version.version, key, value)
 
 
 def _requests(context: StageContext) -> Any:
@@ -158,11 +168,11 @@ def _requests(context: StageContext) -> Any:
     return pd.DataFrame({"history": [[ids[item] for item in history] for history in histories]})
 
 
-def _ask(context: StageContext, uri: str) -> tuple[int, int]:
-    """Load a model by its address and ask it. Returns how many requests were answered, and how many items the catalogue lacks.
+def _ask(context: StageContext, uri: str) -> int:
+    """Load a model by its address and ask it. Returns how many requests were answered.
 
     Raises:
-        StageError: It does not load, or an answer is empty or repeats what the user has.
+        StageError: It does not load, or an answer is empty, repeats what the user has, or names an item that the catalogue lacks.
     """
     import mlflow
 
@@ -170,56 +180,82 @@ def _ask(context: StageContext, uri: str) -> tuple[int, int]:
     try:
         answers = mlflow.pyfunc.load_model(uri).predict(requests, params={"k": 10})
     except Exception as error:
-        raise StageError(f"The registered model {uri} does not load and answer: {error}", "It was not promoted.") from error
+        raise StageError(f"The registered model {uri} does not load and answer: {error}", "No alias was moved.") from error
     catalogue = set(pq.read_table(context.input("ingest") / "items.parquet")[schema.ITEM_ID].to_pylist())
     for history, items in zip(requests["history"], answers["items"], strict=True):
-        if not len(items) or set(items) & set(history):
-            raise StageError(f"The registered model {uri} recommends nothing, or what the user has already.", "It was not promoted.")
-    return len(answers), sum(item not in catalogue for items in answers["items"] for item in items)
+        if not len(items) or set(items) & set(history) or not set(items) <= catalogue:
+            problem = f"The registered model {uri} recommends nothing, what the user has already, or items that the catalogue lacks."
+            raise StageError(problem, "No alias was moved.")
+    return len(answers)
 
 
-def _promote(client: "MlflowClient", name: str, version: "ModelVersion", facts: dict[str, str]) -> str:
+def promote(client: "MlflowClient", name: str, version: "ModelVersion", facts: dict[str, str]) -> str:
     """Decide on the alias, set it, and return it.
 
     The first version is champion: its data and health gates are what let it come here. A later one is too, unless it does worse
-    on the very same data; the champion before it stays as `previous`.
+    on the very same data, or does not even beat popularity on newer data; the champion before it stays as `previous`.
     """
+    finish_swap(client, name)
     aliases = client.get_registered_model(name).aliases
-    champion = aliases.get(CHAMPION)
-    if champion is not None and int(champion) == int(version.version):
-        return CHAMPION
-    if champion is not None and int(aliases.get(PREVIOUS, -1)) == int(version.version):
-        return PREVIOUS  # somebody rolled back from it on purpose
-    if champion is not None and not _replaces(client.get_model_version(name, champion), facts):
-        client.set_registered_model_alias(name, CHALLENGER, version.version)
-        log.warning("Version %s is below the champion (version %s) on the same data: it stays challenger.", version.version, champion)
-        return CHALLENGER
-    if champion is not None:
+    champion, own = aliases.get(CHAMPION), int(version.version)
+    if champion is not None and int(champion) != own:
+        if int(aliases.get(PREVIOUS, -1)) == own:
+            return PREVIOUS  # it was champion, and was replaced or rolled back from
+        if not _replaces(client.get_model_version(name, champion), facts):
+            client.set_registered_model_alias(name, CHALLENGER, version.version)
+            log.warning("Version %s does not do as well as the champion, version %s: it stays challenger.", own, champion)
+            return CHALLENGER
         client.set_registered_model_alias(name, PREVIOUS, champion)
     client.set_registered_model_alias(name, CHAMPION, version.version)
-    if aliases.get(CHALLENGER) is not None and int(aliases[CHALLENGER]) == int(version.version):
+    if int(aliases.get(CHALLENGER, own + 1)) <= own:  # it challenged a champion that is gone
         client.delete_registered_model_alias(name, CHALLENGER)
     return CHAMPION
 
 
 def _replaces(champion: "ModelVersion", facts: dict[str, str]) -> bool:
-    if champion.tags.get(DATA_TAG) != facts[DATA_TAG]:
-        return True  # newer data: the two scores are not comparable, and fresh is what retraining is for
+    if champion.tags.get(DATA_TAG) != facts[DATA_TAG]:  # the two scores cannot be compared, and fresh data is what retraining is for
+        return float(facts[LIFT_TAG]) >= 1.0
     return float(facts[SCORE_TAG]) >= TOLERATED_LOSS * float(champion.tags.get(SCORE_TAG, "0"))
 
 
-def swap_champion(name: str) -> tuple[int, int] | None:
-    """Swap the aliases champion and previous. Returns their new versions, or None where there is no previous."""
-    from mlflow import MlflowException
+def _restore_aliases(client: "MlflowClient", name: str, before: dict[str, str]) -> None:
+    now = client.get_registered_model(name).aliases
+    for alias in (CHAMPION, CHALLENGER, PREVIOUS):
+        if alias in before:
+            client.set_registered_model_alias(name, alias, before[alias])
+        elif alias in now:
+            client.delete_registered_model_alias(name, alias)
 
-    client = _connected()
-    try:
-        aliases = client.get_registered_model(name).aliases
-    except MlflowException:
+
+def swap_champion(name: str) -> tuple[int, int] | None:
+    """Swap the aliases champion and previous. Returns their new versions, or None where there is no previous.
+
+    A third alias holds the champion meanwhile, so that a swap cut in the middle loses nothing and is finished by the next one.
+
+    Raises:
+        ServiceError: MLflow cannot be reached.
+    """
+    client = connect()
+    if not client.search_registered_models(f"name = '{name}'"):
         return None
+    if finish_swap(client, name):
+        log.warning("A rollback of %s that was cut in the middle was finished first.", name)
+    aliases = client.get_registered_model(name).aliases
     champion, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
     if champion is None or previous is None:
         return None
+    client.set_registered_model_alias(name, SWAPPING, champion)
     client.set_registered_model_alias(name, CHAMPION, previous)
-    client.set_registered_model_alias(name, PREVIOUS, champion)
+    finish_swap(client, name)
     return int(previous), int(champion)
+
+
+def finish_swap(client: "MlflowClient", name: str) -> bool:
+    """Second half of a swap, if one is under way."""
+    aliases = client.get_registered_model(name).aliases
+    if SWAPPING not in aliases:
+        return False
+    if aliases.get(CHAMPION) != aliases[SWAPPING]:
+        client.set_registered_model_alias(name, PREVIOUS, aliases[SWAPPING])
+    client.delete_registered_model_alias(name, SWAPPING)
+    return True

@@ -53,6 +53,7 @@ def run_stage(
     profile: Profile,
     store: ArtifactStore,
     begin: Callable[[], Mapping[str, str]] = dict,
+    made: Callable[[Artifact], None] | None = None,
     still_holds: Callable[[Artifact], bool] | None = None,
 ) -> StageOutcome:
     """Run a stage on the outputs of earlier ones, or find its output in the store.
@@ -62,6 +63,7 @@ def run_stage(
         profile: The profile it was planned for.
         store: Where artifacts are.
         begin: Called when the stage has to work; gives environment variables for its process.
+        made: Called with what the stage made, before its gate judges it.
         still_holds: Asked about an artifact found in the store, where it also claims something about the world outside.
 
     Raises:
@@ -71,8 +73,10 @@ def run_stage(
         found = store.lookup(planned.ref)
         if found is not None and (still_holds is None or still_holds(found)):
             return StageOutcome(found, pass_gate(found, profile.gates, store), cached=True, seconds=found.manifest["seconds"])
-        made = _make(planned, profile, store, begin())
-    return StageOutcome(made, pass_gate(made, profile.gates, store), cached=False, seconds=made.manifest["seconds"])
+        artifact = _make(planned, profile, store, begin())
+    if made is not None:
+        made(artifact)
+    return StageOutcome(artifact, pass_gate(artifact, profile.gates, store), cached=False, seconds=artifact.manifest["seconds"])
 
 
 def _make(planned: PlannedStage, profile: Profile, store: ArtifactStore, environment: Mapping[str, str]) -> Artifact:

@@ -109,7 +109,7 @@ STAGES = (
         inputs=("ingest", "embed", "quantize", "train", "evaluate"),
         sections=("tracking", "name"),
         sources=("tasks/register.py", "serving"),
-        headline="{model_name} version {version} is {alias}",
+        headline="{model_name} version {version}",
     ),
     Stage(
         "report",

@@ -16,10 +16,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import yaml
 
+from bbqrec_core.errors import ServiceError
 from bbqrec_core.home import home_folder
 from bbqrec_core.profile import Profile
+from bbqrec_core.store import Artifact
+from tasks.gates.gate import GateResult
 from tasks.plan import PlannedStage
-from tasks.runner import StageOutcome
+from tasks.runner import STATISTICS
+from tasks.services.addresses import is_healthy
 from tasks.services.processes import identity, is_alive, is_local
 
 if TYPE_CHECKING:
@@ -41,14 +45,27 @@ def tracking_uri() -> str:
 
 
 def connect() -> "MlflowClient":
-    """A client of tracking and registry."""
+    """A client of tracking and registry.
+
+    Raises:
+        ServiceError: MLflow's server does not answer, or its database cannot be used.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    for chatty in ("alembic", "mlflow"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    uri = tracking_uri()
+    way_out = "Check MLFLOW_TRACKING_URI, or unset it to use the home folder's own; `bbqrec doctor` looks."
+    if uri.startswith("http") and not is_healthy(uri):
+        raise ServiceError(f"MLflow does not answer at {uri}.", way_out)
     import mlflow
 
-    mlflow.set_tracking_uri(tracking_uri())
-    return mlflow.MlflowClient()
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient()
+    try:
+        client.search_experiments(max_results=1)
+    except Exception as error:
+        raise ServiceError(f"MLflow cannot be used at {uri}: {error}", way_out) from None
+    return client
 
 
 class PipelineTracking:
@@ -146,24 +163,27 @@ class StageTracking:
             self.run = self._pipeline.open_child(self._planned)
         return self.run
 
-    def record(self, outcome: StageOutcome) -> None:
-        """Log what a stage made: parameters, statistics, curves, gate, fingerprints."""
-        if outcome.cached:
-            self._pipeline.headline({}, {f"bbqrec.cached.{self._planned.stage.name}": self._planned.ref.fingerprint})
-            return
-        run, client = self.open(), self._pipeline.client()
-        manifest = outcome.artifact.manifest
-        numbers = {name: float(value) for name, value in outcome.statistics.items() if isinstance(value, int | float)}
-        failed = {record["code"]: record["outcome"] for record in outcome.gate.records if record["outcome"] != "passed"}
-        metrics = {"seconds": outcome.seconds, **numbers}
-        tags = {name: value for name, value in outcome.statistics.items() if isinstance(value, str)}
-        _log_batch(
-            client, run, metrics, dict(_flat(manifest["profile"])), {**tags, "bbqrec.gate": json.dumps(failed) if failed else "passed"}
-        )
-        _log_curves(client, run, outcome.artifact.path)
-        client.log_artifact(run, str(outcome.artifact.path / "manifest.json"))
+    def found(self) -> None:
+        """Note on the parent run, if there is one, that the stage's artifact stood already."""
+        self._pipeline.headline({}, {f"bbqrec.cached.{self._planned.stage.name}": self._planned.ref.fingerprint})
+
+    def made(self, artifact: Artifact) -> None:
+        """Log what a stage made, before its gate judges: parameters, statistics, curves, fingerprints."""
+        run, client, manifest = self.open(), self._pipeline.client(), artifact.manifest
+        statistics = manifest["statistics"]
+        numbers = {name: float(value) for name, value in statistics.items() if isinstance(value, int | float)}
+        tags = {name: value for name, value in statistics.items() if isinstance(value, str)}
+        _log_batch(client, run, {"seconds": manifest["seconds"], **numbers}, dict(_flat(manifest["profile"])), tags)
+        _log_curves(client, run, artifact.path)
+        for name in ("manifest.json", STATISTICS):  # whole, where a run's metrics are cut at MAX_METRICS
+            client.log_artifact(run, str(artifact.path / name))
         if self._planned.stage.name == "ingest":
-            self._log_dataset(client, outcome)
+            self._log_dataset(client, artifact)
+
+    def judged(self, gate: GateResult) -> None:
+        """Log what the gate said of a stage that was made."""
+        failed = {record["code"]: record["outcome"] for record in gate.records if record["outcome"] != "passed"}
+        _log_batch(self._pipeline.client(), self.open(), tags={"bbqrec.gate": json.dumps(failed) if failed else "passed"})
 
     def close(self, status: str, note: str = "") -> None:
         """End the child run, if one was opened."""
@@ -174,14 +194,14 @@ class StageTracking:
             client.set_tag(self.run, "mlflow.note.content", note)
         client.set_terminated(self.run, status)
 
-    def _log_dataset(self, client: "MlflowClient", outcome: StageOutcome) -> None:
+    def _log_dataset(self, client: "MlflowClient", artifact: Artifact) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         profile = self._pipeline._profile
-        sizes = json.dumps({name: outcome.statistics.get(name) for name in ("interactions", "users", "items")})
+        sizes = json.dumps({name: artifact.manifest["statistics"].get(name) for name in ("interactions", "users", "items")})
         dataset = Dataset(
             name=profile.name,
-            digest=outcome.artifact.ref.fingerprint,
+            digest=artifact.ref.fingerprint,
             source_type="local",
             source=json.dumps({"uri": f"{profile.source.kind}:{profile.source.reviews or 'shop'}"}),
             profile=sizes,

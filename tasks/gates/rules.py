@@ -95,7 +95,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "register": (
         Rule("REG-001", "critical", "recommendations_checked", 1, None, "The registered model must load by its alias and recommend."),
-        Rule("REG-002", "critical", "unknown_items_recommended", 0, 0, "Only items of the catalogue may be recommended."),
     ),
     "report": (Rule("REP-001", "critical", "external_references", 0, 0, "The report must open without a network."),),
 }

@@ -1,6 +1,5 @@
 """The state of an installation: what is done is not done again, what is damaged or killed is made whole, and exactly that."""
 
-import json
 import os
 import signal
 import sqlite3
@@ -8,6 +7,7 @@ import subprocess
 import time
 from contextlib import closing
 
+import mlflow
 import pytest
 from installation import BIN, TINY, Installation
 
@@ -30,6 +30,12 @@ def prefect_api(tmp_path_factory):
             yield address
     finally:
         os.environ["PREFECT_HOME"] = before
+
+
+@pytest.fixture(scope="module", autouse=True)
+def undisturbed(tiny_home):
+    """Data files of an uninterrupted run, before any test touches them."""
+    return data_files(tiny_home)
 
 
 def environment(home, prefect_api):
@@ -76,9 +82,18 @@ def mlflow_rows(home, query):
 
 
 def registry(home):
-    """Registered versions with their fingerprints, and the aliases."""
-    versions = mlflow_rows(home, "SELECT version, value FROM model_version_tags WHERE key = 'bbqrec.fingerprint' ORDER BY version")
-    return versions, mlflow_rows(home, "SELECT alias, version FROM registered_model_aliases ORDER BY alias")
+    """Fingerprints of the registered versions, and the aliases."""
+    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
+    versions = client.search_model_versions("name = 'bbqrec-tiny'")
+    return sorted(version.tags["bbqrec.fingerprint"] for version in versions), dict(client.get_registered_model("bbqrec-tiny").aliases)
+
+
+def forget(home, *, alias=None, version=None):
+    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
+    if alias:
+        client.delete_registered_model_alias("bbqrec-tiny", alias)
+    if version:
+        client.delete_model_version("bbqrec-tiny", version)
 
 
 def test_a_second_run_redoes_nothing_and_says_so(tiny_home, prefect_api):
@@ -112,20 +127,14 @@ def test_a_lost_artifact_is_made_again_the_same_and_nothing_else(tiny_home, pref
     assert data_files(tiny_home) == before
 
 
-def test_a_lost_registry_entry_is_registered_again(tiny_home, prefect_api):
-    import mlflow
-
-    (ref,) = [
-        ref
-        for ref in ArtifactStore(tiny_home).entries()
-        if ref.stage == "register" and json.loads((ArtifactStore(tiny_home).path(ref) / "registration.json").read_text())["version"] == 1
-    ]
-    client = mlflow.MlflowClient(f"sqlite:///{tiny_home / 'mlflow' / 'mlflow.db'}")
-    client.delete_model_version("bbqrec-tiny", "1")
+@pytest.mark.parametrize("lost", [{"alias": "champion"}, {"version": "1"}])
+def test_a_lost_registration_is_made_again(tiny_home, prefect_api, lost):
+    before, _ = registry(tiny_home)
+    forget(tiny_home, **lost)
     result = run(tiny_home, prefect_api)
-    assert made(result) == ["register"]
-    fingerprint = json.loads((ArtifactStore(tiny_home).path(ref) / "registration.json").read_text())["fingerprint"]
-    assert [value for _, value in registry(tiny_home)[0]].count(fingerprint) == 1
+    assert made(result)[0] == "register"
+    versions, aliases = registry(tiny_home)
+    assert versions == before and "champion" in aliases
 
 
 def kill_in(stage, home, prefect_api):
@@ -152,15 +161,14 @@ def kill_in(stage, home, prefect_api):
     process.stderr.close()
 
 
-def test_kill_in_every_stage_ends_in_the_same_state(tiny_home, prefect_api, tmp_path):
+def test_kill_in_every_stage_ends_in_the_same_state(undisturbed, prefect_api, tmp_path):
     for stage in NAMES:
         kill_in(stage, tmp_path, prefect_api)
     result = run(tmp_path, prefect_api)
     assert "report" in made(result)
-    whole, interrupted = data_files(tiny_home), data_files(tmp_path)
-    assert {name: whole.get(name) for name in interrupted} == interrupted
+    assert data_files(tmp_path) == undisturbed
     versions, aliases = registry(tmp_path)
-    assert [version for version, _ in versions] == [1] and aliases == [("champion", 1)]
+    assert len(versions) == 1 and aliases == {"champion": 1}
     states = [status for (status,) in mlflow_rows(tmp_path, "SELECT status FROM runs")]
     assert "RUNNING" not in states and states.count("KILLED") >= len(NAMES)
     assert [path.name for path in (tmp_path / "artifacts").glob("*/.*")] == []

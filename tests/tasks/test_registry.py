@@ -1,0 +1,106 @@
+"""Which version serves: promotion, challengers, rollback, and swaps cut in the middle, in a real registry."""
+
+import pytest
+
+from bbqrec_core.errors import ServiceError
+from tasks.register import CHALLENGER, CHAMPION, PREVIOUS, SWAPPING, find_version, present_alias, promote, swap_champion
+from tasks.tracking import connect
+
+NAME = "bbqrec-registry-test"
+
+
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    client = connect()
+    client.create_registered_model(NAME)
+    return client
+
+
+def facts(fingerprint, score, data="d1", lift=2.0):
+    return {
+        "bbqrec.fingerprint": fingerprint,
+        "bbqrec.data": data,
+        "bbqrec.test_ndcg_at_10": str(score),
+        "bbqrec.test_ndcg_over_popularity": str(lift),
+    }
+
+
+def add(client, tmp_path, *about, **more):
+    known = facts(*about, **more)
+    return client.create_model_version(NAME, tmp_path.as_uri(), tags=known), known
+
+
+def aliases(client):
+    return dict(client.get_registered_model(NAME).aliases)
+
+
+def test_the_first_version_is_champion_and_stays_so_when_promoted_again(client, tmp_path):
+    first = add(client, tmp_path, "f1", 0.1)
+    assert [promote(client, NAME, *first), promote(client, NAME, *first)] == [CHAMPION, CHAMPION]
+    assert aliases(client) == {CHAMPION: 1}
+    assert present_alias(NAME, 1) == CHAMPION and present_alias(NAME, 2) == ""
+
+
+def test_a_worse_version_on_the_same_data_stays_challenger_until_a_better_one_comes(client, tmp_path):
+    promote(client, NAME, *add(client, tmp_path, "f1", 0.1))
+    assert promote(client, NAME, *add(client, tmp_path, "f2", 0.05)) == CHALLENGER
+    assert aliases(client) == {CHAMPION: 1, CHALLENGER: 2}
+    assert promote(client, NAME, *add(client, tmp_path, "f3", 0.12)) == CHAMPION
+    assert aliases(client) == {CHAMPION: 3, PREVIOUS: 1}
+
+
+@pytest.mark.parametrize(("lift", "expected"), [(1.5, CHAMPION), (0.5, CHALLENGER)])
+def test_newer_data_replaces_the_champion_only_if_the_model_beats_popularity(client, tmp_path, lift, expected):
+    promote(client, NAME, *add(client, tmp_path, "f1", 0.9))
+    assert promote(client, NAME, *add(client, tmp_path, "f2", 0.1, data="d2", lift=lift)) == expected
+
+
+def test_rollback_swaps_and_is_not_undone_by_the_next_run(client, tmp_path):
+    promote(client, NAME, *add(client, tmp_path, "f1", 0.1))
+    second = add(client, tmp_path, "f2", 0.2)
+    promote(client, NAME, *second)
+    assert swap_champion(NAME) == (1, 2)
+    assert aliases(client) == {CHAMPION: 1, PREVIOUS: 2}
+    assert promote(client, NAME, *second) == PREVIOUS
+    assert swap_champion(NAME) == (2, 1)
+
+
+def test_a_swap_cut_in_the_middle_is_finished(client, tmp_path):
+    promote(client, NAME, *add(client, tmp_path, "f1", 0.1))
+    second = add(client, tmp_path, "f2", 0.2)
+    promote(client, NAME, *second)
+    client.set_registered_model_alias(NAME, SWAPPING, "2")  # where a kill would leave it
+    client.set_registered_model_alias(NAME, CHAMPION, "1")
+    promote(client, NAME, *second)
+    assert aliases(client) == {CHAMPION: 1, PREVIOUS: 2}
+
+
+def test_a_promotion_cut_in_the_middle_ends_the_same(client, tmp_path):
+    promote(client, NAME, *add(client, tmp_path, "f1", 0.1))
+    second = add(client, tmp_path, "f2", 0.2)
+    client.set_registered_model_alias(NAME, PREVIOUS, "1")  # where a kill would leave it
+    assert promote(client, NAME, *second) == CHAMPION
+    assert aliases(client) == {CHAMPION: 2, PREVIOUS: 1}
+
+
+def test_nothing_to_roll_back_to(client, tmp_path):
+    promote(client, NAME, *add(client, tmp_path, "f1", 0.1))
+    assert swap_champion(NAME) is None and swap_champion("no-such-model") is None
+
+
+def test_a_version_is_found_by_its_fingerprint(client, tmp_path):
+    add(client, tmp_path, "f1", 0.1)
+    add(client, tmp_path, "f2", 0.1)
+    found = find_version(client, NAME, "f2")
+    assert found is not None and int(found.version) == 2
+    assert find_version(client, NAME, "f3") is None
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "sqlite:///{folder}/garbage.db"])
+def test_an_mlflow_that_cannot_be_used_is_an_error_with_a_way_out(monkeypatch, tmp_path, address):
+    (tmp_path / "garbage.db").write_bytes(b"this is no database" * 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address.format(folder=tmp_path))
+    with pytest.raises(ServiceError, match="MLflow") as caught:
+        connect()
+    assert "MLFLOW_TRACKING_URI" in caught.value.way_out
