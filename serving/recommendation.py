@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 import torch
 
 from bbqrec_core import schema
-from bbqrec_core.recommender import Recommender, mask_seen
-from bbqrec_core.sequence.recommender import load_recommender
+from bbqrec_core.sequence.recommender import SequenceRecommender, load_recommender
 
 MAX_HISTORY = 10_000
 BATCH = 256
@@ -25,12 +24,12 @@ class Catalogue:
     """A trained model and the names of its items.
 
     Attributes:
-        recommender: Scores the catalogue.
+        recommender: Searches the catalogue: by scoring every item where it is small, else by beam over the trie of semantic IDs.
         item_ids: The shop's ID of each item_idx.
         index: item_idx of each of the shop's IDs.
     """
 
-    recommender: Recommender
+    recommender: SequenceRecommender
     item_ids: list[str]
     index: dict[str, int]
 
@@ -71,23 +70,17 @@ class Catalogue:
         return known, len(ids) - len(known)
 
     def _recommend_batch(self, histories: list[tuple[list[int], int]], k: int, masked: bool) -> list[dict[str, Any]]:
-        width = self.recommender.max_history
+        width = max(len(items) for items, _ in histories)
         padded = torch.full((len(histories), width), -1, dtype=torch.int64)
         for row, (items, _) in enumerate(histories):
-            recent = items[-width:]
-            if recent:
-                padded[row, -len(recent) :] = torch.tensor(recent)
-        scores = self.recommender.score(padded)
-        if masked:
-            rows = torch.tensor([row for row, (items, _) in enumerate(histories) for _ in items], dtype=torch.int64)
-            seen = torch.tensor([item for items, _ in histories for item in items], dtype=torch.int64)
-            scores = mask_seen(scores, rows, seen)
-        best = torch.topk(scores, min(k, scores.shape[1]))
+            if items:
+                padded[row, -len(items) :] = torch.tensor(items)
+        found, scores = self.recommender.recommend(padded, k, seen_mask=masked)
         return [
             {
-                "items": [self.item_ids[item] for item, value in zip(items, values, strict=True) if value != float("-inf")],
-                "scores": [value for value in values if value != float("-inf")],
+                "items": [self.item_ids[item] for item in items if item >= 0],
+                "scores": [value for item, value in zip(items, values, strict=True) if item >= 0],
                 "unknown": unknown,
             }
-            for items, values, (_, unknown) in zip(best.indices.tolist(), best.values.tolist(), histories, strict=True)
+            for items, values, (_, unknown) in zip(found.tolist(), scores.tolist(), histories, strict=True)
         ]

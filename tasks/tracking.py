@@ -60,8 +60,8 @@ def connect() -> "MlflowClient":
     import mlflow
 
     mlflow.set_tracking_uri(uri)
-    client = mlflow.MlflowClient()
     try:
+        client = mlflow.MlflowClient()
         client.search_experiments(max_results=1)
     except Exception as error:
         raise ServiceError(f"MLflow cannot be used at {uri}: {error}", way_out) from None
