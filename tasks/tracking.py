@@ -173,8 +173,9 @@ class StageTracking:
         statistics = manifest["statistics"]
         numbers = {name: float(value) for name, value in statistics.items() if isinstance(value, int | float)}
         tags = {name: value for name, value in statistics.items() if isinstance(value, str)}
-        _log_batch(client, run, {"seconds": manifest["seconds"], **numbers}, dict(_flat(manifest["profile"])), tags)
-        _log_curves(client, run, artifact.path)
+        curves = _log_curves(client, run, artifact.path)
+        headline = dict(list({"seconds": manifest["seconds"], **numbers}.items())[: MAX_METRICS - curves])
+        _log_batch(client, run, headline, dict(_flat(manifest["profile"])), tags)
         for name in ("manifest.json", STATISTICS):  # whole, where a run's metrics are cut at MAX_METRICS
             client.log_artifact(run, str(artifact.path / name))
         if self._planned.stage.name == "ingest":
@@ -234,23 +235,24 @@ def _log_batch(
     now = int(time.time() * 1000)
     client.log_batch(
         run,
-        metrics=[Metric(name, value, now, 0) for name, value in list((metrics or {}).items())[:MAX_METRICS]],
+        metrics=[Metric(name, value, now, 0) for name, value in (metrics or {}).items()],
         params=[Param(name, str(value)) for name, value in (params or {}).items()],
         tags=[RunTag(name, value) for name, value in (tags or {}).items()],
     )
 
 
-def _log_curves(client: "MlflowClient", run: str, artifact: Path) -> None:
-    """Log a training stage's curves, as metrics by epoch."""
+def _log_curves(client: "MlflowClient", run: str, artifact: Path) -> int:
+    """Log a training stage's curves, as metrics by epoch. Returns how many."""
     path = artifact / "curve.parquet"
     if not path.exists():
-        return
+        return 0
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
     points = [Metric(row["name"], row["value"], now, row["step"]) for row in pq.read_table(path).to_pylist()]
     for start in range(0, len(points), 1000):  # MLflow's limit for one call
         client.log_batch(run, metrics=points[start : start + 1000])
+    return len({point.key for point in points})
 
 
 def _flat(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
