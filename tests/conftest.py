@@ -18,6 +18,23 @@ from cli import environment  # noqa: E402
 environment.apply()
 
 
+LONG = ("test_readme", "flows/", "serving/", "services/")
+"""Tests that run whole pipelines and servers: they start first, and the quick ones fill the gaps."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep each module on one worker, and what shares an installation together."""
+
+    def place(item: pytest.Item) -> str:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((long for long in LONG if path.startswith(long)), path)
+
+    items.sort(key=lambda item: LONG.index(place(item)) if place(item) in LONG else len(LONG))
+    for item in items:
+        group = place(item)
+        item.add_marker(pytest.mark.xdist_group("flows/" if group == "serving/" else group))
+
+
 def pytest_unconfigure() -> None:
     import shutil
 
