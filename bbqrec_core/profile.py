@@ -9,6 +9,8 @@ packages' own `config.py`.
 import difflib
 import functools
 import os
+import re
+import shlex
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -33,6 +35,9 @@ from bbqrec_core.sequence.config import SequenceConfig
 
 FOLDER_VARIABLE = "BBQREC_PROFILES"
 """Environment variable that names a folder of one's own profiles."""
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
+"""Names of profiles: what is a name everywhere it becomes part of one, in MLflow, in Prefect and in the shell."""
+LONGEST_NAME = 64
 
 
 class ComputeConfig(Section):
@@ -45,14 +50,28 @@ class ComputeConfig(Section):
 class TrackingConfig(Section):
     """Names under which MLflow keeps what a run made."""
 
-    experiment: str = Field("", description="MLflow experiment; empty = bbqrec/<profile>")
-    model_name: str = Field("", description="registered model; empty = bbqrec-<profile>")
+    experiment: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9]([A-Za-z0-9 ._/-]*[A-Za-z0-9._-])?)?$",
+        max_length=200,
+        description="MLflow experiment, of letters, digits, spaces and ._/-; empty = bbqrec/<profile>",
+    )
+    model_name: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        max_length=200,
+        description="registered model, of letters, digits and ._-; empty = bbqrec-<profile>",
+    )
 
 
 class Profile(Section):
     """A whole run: what to read, which encoders, how large, what to demand, where to track."""
 
-    name: str = Field(description="the profile's file name without .yaml")
+    name: str = Field(
+        pattern=NAME_PATTERN,
+        max_length=LONGEST_NAME,
+        description="the profile's file name without .yaml, of small letters, digits, _ and -",
+    )
     description: str = ""
     seed: int = Field(2026, ge=0, description="the only source of randomness")
     source: SourceConfig
@@ -103,9 +122,10 @@ def load_profile(name: str, overrides: Mapping[str, Any] | None = None) -> Profi
 
     Raises:
         ProfileError: The profile is unknown, unreadable, extends in a circle, or has a key or value that does not fit; the message
-            names the place and the nearest valid key.
+            names the place and the nearest valid key. Or its file's name cannot be a profile's.
     """
     path, values = _read_with_parents(name, ())
+    _require_name(Path(path))
     if overrides:
         values = merge(values, overrides)
     values = {**values, "name": Path(path).stem}
@@ -113,7 +133,19 @@ def load_profile(name: str, overrides: Mapping[str, Any] | None = None) -> Profi
     try:
         return Profile.model_validate(values)
     except ValidationError as error:
-        raise ProfileError(_explain(error, where), f"The valid keys and their defaults: bbqrec profiles --show {name}") from None
+        raise ProfileError(_explain(error, where), "The valid keys and their defaults: bbqrec profiles --show demo") from None
+
+
+def _require_name(path: Path) -> None:
+    """See that a file's name can be a profile's name."""
+    if re.fullmatch(NAME_PATTERN[1:-1], path.stem) and len(path.stem) <= LONGEST_NAME:
+        return
+    better = re.sub(r"[^a-z0-9_-]+", "_", path.stem.lower()).strip("_-")[:LONGEST_NAME] or "mine"
+    raise ProfileError(
+        f"Profile file {path}: a profile is named after its file, and '{path.stem}' cannot be a name. A name holds small letters, digits, "
+        f"_ and -, begins with a letter or digit, and has at most {LONGEST_NAME} characters.",
+        f"Rename the file: mv {shlex.quote(str(path))} {shlex.quote(str(path.with_name(better + path.suffix)))}",
+    )
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,7 +187,10 @@ def _read_text(name: str, children: tuple[str, ...]) -> tuple[str, str]:
     if entries:
         other = [entry for entry in entries if str(entry) not in children]  # one's own `demo` may extend the shipped one
         entry = (other or entries)[0]
-        return str(entry), entry.read_text(encoding="utf-8")
+        try:
+            return str(entry), entry.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProfileError(f"Profile file {entry} cannot be read: {error}.", "Check the file and its permissions.") from None
     near = difflib.get_close_matches(name, available_profiles(), n=1, cutoff=0.5)
     hint = f"Did you mean '{near[0]}'? " if near else ""
     raise ProfileError(

@@ -3,8 +3,8 @@
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from cli.console import out
 
@@ -22,13 +22,13 @@ def doctor(
     for heading in ("", "what", "found"):
         table.add_column(heading, overflow="fold")
     for finding in findings:
-        table.add_row(f"[{STYLES[finding.level]}]{finding.level}[/]", finding.about, escape(finding.found))
+        table.add_row(Text(finding.level, STYLES[finding.level]), finding.about, finding.found)
     out.print(table)
     if any(finding.way_out for finding in findings):
         out.print("\nThe way out", style="bold")
     for finding in findings:
         if finding.way_out:
-            out.print(f"[{STYLES[finding.level]}]{finding.about}[/]  {escape(finding.way_out)}", soft_wrap=True)
+            out.print(Text.assemble((finding.about, STYLES[finding.level]), "  ", finding.way_out), soft_wrap=True)
     problems, warnings = (sum(finding.level == level for finding in findings) for level in ("problem", "warning"))
     out.print(f"\n{problems} problem(s), {warnings} warning(s)", style="bold red" if problems else "bold")
     raise typer.Exit(1 if problems else 0)

@@ -1,9 +1,14 @@
 """The environment that Prefect, MLflow and Great Expectations are started in. Applied before any of them is imported."""
 
+import http.client
+import json
 import os
+import urllib.error
+import urllib.request
 
+from bbqrec_core.errors import ServiceError
 from bbqrec_core.home import PROJECT, home_folder
-from tasks.services.addresses import HOST, is_healthy, prefect_api
+from tasks.services.addresses import HOST
 
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -16,6 +21,9 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 """Telemetry off, everywhere; MLflow without chatter, and its server without its job processes."""
+SECONDS_TO_ANSWER = 5.0
+LOCKED = (401, 403)
+"""Answers of a server that wants to know who asks: Prefect's client has the key, we need none."""
 
 
 def apply() -> None:
@@ -37,9 +45,48 @@ def apply() -> None:
 
 
 def running_prefect_server() -> str | None:
-    """The Prefect server that is up, if one is; Prefect's client is then pointed to it."""
-    address = os.environ.get("PREFECT_API_URL") or prefect_api()
-    if not is_healthy(address):
+    """The Prefect server to use, if one is up; Prefect's client is then pointed to it.
+
+    It is the one that PREFECT_API_URL names, whosever it is, or else that of this home's own `bbqrec up`. What else may listen on Prefect's
+    port, such as the servers of another home, is left alone.
+
+    Raises:
+        ServiceError: PREFECT_API_URL names a server that does not answer, or no Prefect server.
+    """
+    chosen = os.environ.get("PREFECT_API_URL")
+    if chosen:
+        trouble = _trouble(chosen)
+        if trouble:
+            raise ServiceError(
+                f"PREFECT_API_URL is {chosen}, and {trouble}.",
+                "Start that server or correct the address, which ends in /api; or unset it: a run then brings a server of its own.",
+            )
+        return chosen
+    own = _own_server()
+    if own is None or _trouble(own):
         return None
-    os.environ["PREFECT_API_URL"] = address
-    return address
+    os.environ["PREFECT_API_URL"] = own
+    return own
+
+
+def _own_server() -> str | None:
+    """The API's address of this home's `bbqrec up`, if that is running."""
+    from tasks.services.launch import running
+    from tasks.services.processes import is_alive
+
+    said = running(home_folder())
+    return f"{said['prefect']}/api" if said and is_alive(str(said.get("up"))) and said.get("prefect") else None
+
+
+def _trouble(address: str) -> str:
+    """Why an address cannot be used as Prefect's API; an empty string when it can."""
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/admin/version", timeout=SECONDS_TO_ANSWER) as answer:
+            version = json.loads(answer.read(1000))
+    except urllib.error.HTTPError as error:
+        return "" if error.code in LOCKED else f"what answers there is no Prefect API (status {error.code})"
+    except (OSError, http.client.HTTPException) as error:
+        return f"nothing answers there ({getattr(error, 'reason', None) or error})"
+    except ValueError as error:
+        return f"that is no address, or what answers there is no Prefect API ({error})"
+    return "" if isinstance(version, str) else "what answers there is no Prefect API"

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from bbqrec_core.errors import ArtifactError
 from bbqrec_core.store import ArtifactRef, ArtifactStore
@@ -24,21 +25,21 @@ def inspect(
     store = ArtifactStore(home_folder())
     found_artifact = store.require(_find(artifact, store))
     manifest = found_artifact.manifest
-    out.print(f"[bold]{found_artifact.ref}[/], verified, in {found_artifact.path}", soft_wrap=True)
+    out.print(Text.assemble((str(found_artifact.ref), "bold"), f", verified, in {found_artifact.path}"), soft_wrap=True)
     files = Table("file", "rows", "bytes", box=None, pad_edge=False)
     for name, entry in manifest["files"].items():
         files.add_row(name, f"{entry['rows']:,}" if "rows" in entry else "", f"{entry['bytes']:,}")
     out.print(files)
     for title in ("statistics", "inputs", "profile", "packages"):
         if manifest.get(title):
-            out.print(f"\n[bold]{title}[/]")
+            out.print(f"\n{title}", style="bold")
             for name, value in manifest[title].items():
-                out.print(f"  {name}: {value}", markup=False)
+                out.print(f"  {name}: {value}")
     if rows:
         for name in manifest["files"]:
             if name.endswith(".parquet"):
-                out.print(f"\n[bold]{name}[/]")
-                out.print(str(polars.read_parquet(found_artifact.path / name, n_rows=rows)), markup=False)
+                out.print(f"\n{name}", style="bold")
+                out.print(str(polars.read_parquet(found_artifact.path / name, n_rows=rows)))
 
 
 def _find(name: str, store: ArtifactStore) -> ArtifactRef:

@@ -1,13 +1,11 @@
-"""The `bbqrec` command: collects the subcommands and turns expected failures into messages."""
+"""The `bbqrec` command: collects the subcommands."""
 
 import importlib
-import sys
 
 import typer
 
-from bbqrec_core.errors import BBQRecError
 from cli import environment
-from cli.console import err
+from cli.failures import told
 
 COMMANDS = ("run", "profiles", "status", "inspect", "recommend", "report", "rollback", "gc", "doctor", "up")
 
@@ -23,21 +21,12 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point."""
-    environment.apply()
-    for name in COMMANDS:
-        module = importlib.import_module(f"cli.{name}")
-        app.command(name=name)(getattr(module, name))
-    try:
+    with told():
+        environment.apply()
+        for name in COMMANDS:
+            module = importlib.import_module(f"cli.{name}")
+            app.command(name=name)(getattr(module, name))
         app()
-    except BBQRecError as error:
-        err.print(f"\n[bold red]{type(error).__name__.removesuffix('Error')} error[/]", highlight=False)
-        err.print(error.problem, markup=False)
-        if error.way_out:
-            err.print(error.way_out, markup=False, style="green")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        err.print("\nInterrupted. What was finished stays; run the same command to go on.")
-        sys.exit(130)
 
 
 if __name__ == "__main__":

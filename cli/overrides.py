@@ -13,9 +13,9 @@ def parse_overrides(assignments: list[str]) -> BaseModel | None:
     """Parse assignments; values are read as YAML, so numbers, lists and null work.
 
     Raises:
-        ProfileError: An assignment is no assignment, or names no field.
+        ProfileError: An assignment is no assignment, names no field, or sets null where null is no value.
     """
-    from flows.parameters import Overrides
+    from flows.parameters import Overrides, idle_nulls
 
     values: dict[str, Any] = {}
     for assignment in assignments:
@@ -32,12 +32,19 @@ def parse_overrides(assignments: list[str]) -> BaseModel | None:
     if not values:
         return None
     try:
-        return Overrides(**values)
+        overrides = Overrides(**values)
     except ValidationError as error:
         lines = []
         for problem in error.errors():
             location = tuple(str(part) for part in problem["loc"])
             near = nearest_key(location) if problem["type"] == "extra_forbidden" else None
+            near = None if near == ".".join(location) else near  # `name`, a field that cannot be set
             said = "there is no such field" if problem["type"] == "extra_forbidden" else problem["msg"]
             lines.append(f"--set {'.'.join(location)}: {said}." + (f" Did you mean '{near}'?" if near else ""))
         raise ProfileError("\n".join(lines), "The fields and their values: bbqrec profiles --show demo") from None
+    if idle := idle_nulls(overrides):
+        raise ProfileError(
+            "\n".join(f"--set {field}: null is no value of this field." for field in idle),
+            "Give it a value, or leave it away to keep the profile's. An empty text is written --set \"section.field=''\".",
+        )
+    return overrides

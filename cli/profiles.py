@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from cli.console import out
+from bbqrec_core.errors import ProfileError
+from cli.console import out, printable
 
 
 def profiles(
@@ -16,10 +17,11 @@ def profiles(
     from bbqrec_core.profile import available_profiles, load_profile
 
     if show is not None:
-        out.print(yaml.safe_dump(load_profile(show).model_dump(mode="json"), sort_keys=False), markup=False, end="")
+        out.print(yaml.safe_dump(load_profile(show).model_dump(mode="json"), sort_keys=False), end="")
         return
     for name in available_profiles():
-        out.print(f"{name:16}{load_profile(name).description}", markup=False)
-    out.print(
-        "\nRun one: make run PROFILE=NAME.  Your own: a YAML file with `extends: NAME`, then bbqrec run path/to/it.yaml", markup=False
-    )
+        try:
+            out.print(printable(f"{name:<15} {load_profile(name).description}"), soft_wrap=True)
+        except ProfileError as error:  # one broken profile must not hide the others
+            out.print(printable(f"{name:<15} cannot be used: {error.problem}"), style="yellow", soft_wrap=True)
+    out.print("\nRun one: make run PROFILE=NAME.  Your own: a YAML file with `extends: NAME`, then bbqrec run path/to/it.yaml")

@@ -1,12 +1,17 @@
 """`bbqrec recommend`: ask a registered model."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from bbqrec_core.errors import SourceError
-from cli.console import out
+from cli.console import out, printable
+
+if TYPE_CHECKING:
+    from bbqrec_core.profile import Profile
 
 
 def recommend(
@@ -19,32 +24,44 @@ def recommend(
 ) -> None:
     """Show what PROFILE's registered model recommends, for some users or for a history of your own."""
     from bbqrec_core.profile import load_profile
-    from tasks.recommend import ask, known_histories, recommend_to_file, registered_model, titles
+    from tasks.recommend import ask, known_histories, recommend_to_file, registered_model, require_place
 
     loaded = load_profile(profile)
-    model = registered_model(loaded, alias)
     if output is not None:
-        rows = recommend_to_file(loaded, model, k, output)
-        out.print(f"Wrote {rows:,} users' recommendations to {output}")
+        require_place(output)
+    model = registered_model(loaded, alias, profile)
+    if output is not None:
+        rows = recommend_to_file(known_histories(loaded, profile), model, k, output)
+        out.print(f"Wrote {rows:,} users' recommendations to {output}", soft_wrap=True)
         return
     if history is not None:
         requests = {"your history": [item.strip() for item in history.split(",") if item.strip()]}
     else:
-        known = known_histories(loaded)
-        missing = [one for one in user if one not in known]
-        if missing:
-            raise SourceError(
-                f"No user {', '.join(missing)} in the catalogue of '{loaded.name}'.",
-                f"There are, for instance: {', '.join(list(known)[:3])}.",
-            )
-        requests = {one: known[one] for one in (user or list(known)[:3])}
-    names = titles(loaded)
+        requests = _known(user, known_histories(loaded, profile), loaded)
     answers = ask(model, list(requests.values()), k)
     for (one, items), answer in zip(requests.items(), answers, strict=True):
-        out.print(f"\n[bold]{one}[/] has {len(items)} item(s); the last of them:")
-        for item in items[-3:]:
-            out.print(f"    {item}  {names.get(item) or '(no title)'}", markup=False, overflow="ellipsis", no_wrap=True)
-        if answer["unknown"]:
-            out.print(f"    {answer['unknown']} of them the catalogue does not have", style="yellow")
-        for place, item in enumerate(answer["items"], start=1):
-            out.print(f"{place:3} {item}  {names.get(item) or '(no title)'}", markup=False, overflow="ellipsis", no_wrap=True)
+        _show(one, items, answer, model.titles)
+
+
+def _known(users: list[str], known: Mapping[str, list[str]], profile: "Profile") -> dict[str, list[str]]:
+    """Histories of the users asked for, or of a few."""
+    missing = [one for one in users if one not in known]
+    if missing:
+        raise SourceError(
+            f"No user {', '.join(missing)} in the catalogue of '{profile.name}'.", f"There are, for instance: {', '.join(list(known)[:3])}."
+        )
+    return {one: known[one] for one in (users or list(known)[:3])}
+
+
+def _show(user: str, items: list[str], answer: dict[str, Any], titles: Mapping[str, str | None]) -> None:
+    def line(place: str, item: str) -> None:
+        title = titles.get(item) or "(no title)" if titles else ""
+        out.print(printable(f"{place:>3} {item}  {title}").rstrip(), overflow="ellipsis", no_wrap=True)
+
+    out.print(Text.assemble("\n", (printable(user), "bold"), f" has {len(items)} item(s); the last of them:"))
+    for item in items[-3:]:
+        line("", item)
+    if answer["unknown"]:
+        out.print(f"    {answer['unknown']} of them the catalogue does not have", style="yellow")
+    for place, item in enumerate(answer["items"], start=1):
+        line(str(place), item)

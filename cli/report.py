@@ -1,11 +1,13 @@
 """`bbqrec report`: where a profile's report is."""
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bbqrec_core.errors import ArtifactError
 from cli.console import out
 
 
@@ -20,7 +22,13 @@ def report(
     from tasks.plan import make_plan
 
     store = ArtifactStore(home_folder())
-    path = store.require(make_plan(load_profile(profile), store)["report"].ref).path / "report.html"
+    ref = make_plan(load_profile(profile), store)["report"].ref
+    artifact = store.lookup(ref)
+    if artifact is None:
+        raise ArtifactError(
+            f"The report of '{profile}' as it stands now ({ref}) does not exist.", f"Run it: bbqrec run {shlex.quote(profile)}"
+        )
+    path = artifact.path / "report.html"
     if copy_to is not None:
         path = Path(shutil.copy(path, copy_to))
     out.print(str(path), soft_wrap=True)

@@ -7,9 +7,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from cli import environment
-from cli.console import err, out, show_logs
+from cli.console import err, out, printable, show_logs
 from cli.overrides import parse_overrides
 from cli.summary import print_summary
 
@@ -28,13 +29,15 @@ def run(
     from bbqrec_core.store import ArtifactStore
     from flows.parameters import resolve
     from tasks.plan import make_plan
+    from tasks.services.addresses import mlflow_ui, prefect_ui
     from tasks.services.temporary import temporary_prefect_server
 
     start = time.monotonic()
     overrides = parse_overrides(set_)
     loaded = resolve(profile, overrides)
+    pages = f"{mlflow_ui()} and {prefect_ui()}"
     plan = make_plan(loaded, ArtifactStore(home_folder()))  # what is missing is told before anything starts
-    out.print(f"[bold]BBQRec[/], profile [bold]{loaded.name}[/]: {loaded.description}", soft_wrap=True)
+    out.print(Text.assemble(("BBQRec", "bold"), ", profile ", (loaded.name, "bold"), f": {printable(loaded.description)}"), soft_wrap=True)
     out.print(f"{len(plan)} stages, each with its gate; everything is kept in {home_folder()}", soft_wrap=True)
     server = environment.running_prefect_server()
     if server is None:
@@ -43,7 +46,7 @@ def run(
     show_logs()
     with nullcontext(server) if server else temporary_prefect_server(meanwhile=_import_flows):
         summary = _retrain(profile, overrides)
-    print_summary(summary, time.monotonic() - start)
+    print_summary(summary, time.monotonic() - start, pages)
 
 
 def _import_flows() -> None:

@@ -1,6 +1,7 @@
 """`bbqrec status`: what of a profile's pipeline stands, and what a run would do."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -19,6 +20,7 @@ def status(
     from flows.parameters import resolve
     from tasks.gates.gate import gate_ref
     from tasks.plan import make_plan
+    from tasks.summary import headline
 
     loaded = resolve(profile, parse_overrides(set_))
     store = ArtifactStore(home_folder())
@@ -31,6 +33,23 @@ def status(
             table.add_row(name, planned.ref.fingerprint, "to do", "", "")
             continue
         judged = store.lookup(gate_ref(planned.ref, loaded.gates))
-        told = planned.stage.headline.format(**artifact.manifest["statistics"])
+        statistics = artifact.manifest["statistics"]
+        told = headline(name, statistics, _standing(statistics) if name == "register" else "")
         table.add_row(name, planned.ref.fingerprint, "done", "judged" if judged else "to judge", told)
     out.print(table)
+
+
+def _standing(statistics: Mapping[str, Any]) -> str:
+    """What the registry says of a registered version now."""
+    from mlflow import MlflowException
+
+    from bbqrec_core.errors import ServiceError
+    from tasks.register import present_alias
+    from tasks.summary import WITHOUT_ALIAS
+
+    try:
+        return present_alias(str(statistics["model_name"]), int(statistics["version"])) or WITHOUT_ALIAS
+    except ServiceError:
+        return "MLflow does not answer"
+    except MlflowException:
+        return "gone from the registry"

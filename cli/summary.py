@@ -1,30 +1,40 @@
 """The readable end of a run."""
 
+import shlex
+
 from rich.table import Table
+from rich.text import Text
 
 from cli.console import out
 from tasks.summary import Summary
 
 
-def print_summary(summary: Summary, seconds: float) -> None:
-    """Print stages, metrics, where things are, and what to try next."""
+def print_summary(summary: Summary, seconds: float, pages: str) -> None:
+    """Print stages, metrics, where things are (`pages`: those that `make up` serves), and what to try next."""
     out.print()
     out.print(_stages(summary))
     out.print(_models(summary))
     if summary.note:
-        out.print(f"About this data: {summary.note}", style="yellow")
+        out.print(f"About this data: {summary.note}", style="yellow", soft_wrap=True)
     for encoder in summary.encoders:
         if "demo encoder" in encoder:
             out.print(f"Pictures are embedded by a {encoder.partition(': ')[2]}: no gain from images is claimed.", style="yellow")
     cached = sum(line.cached for line in summary.stages)
     out.print(f"\nDone in {seconds:.0f} s: {len(summary.stages) - cached} stages made, {cached} cached.", style="bold")
-    out.print(f"  Model      models:/{summary.model_name}@{summary.model_alias}  (version {summary.model_version})")
+    out.print(f"  Model      {summary.model_uri}  ({summary.standing})", soft_wrap=True)
     out.print(f"  Report     {summary.report}", soft_wrap=True)
-    out.print("  MLflow and Prefect in the browser: make up, then http://127.0.0.1:5000 and http://127.0.0.1:4200")
+    out.print(f"  MLflow and Prefect in the browser: make up, then {pages}")
     out.print("\nTry next:")
-    out.print(f"  .venv/bin/bbqrec recommend {summary.profile}             recommendations for some of its users")
-    out.print(f"  .venv/bin/bbqrec run {summary.profile} --set sequence.learning_rate=0.002   retrains, re-embeds nothing")
-    out.print("  .venv/bin/bbqrec profiles                   what else can be run")
+    for command, purpose in _suggestions(shlex.quote(summary.profile_argument)):
+        out.print(f"  .venv/bin/bbqrec {command:<45}  {purpose}", soft_wrap=True)
+
+
+def _suggestions(profile: str) -> list[tuple[str, str]]:
+    return [
+        (f"recommend {profile}", "recommendations for some of its users"),
+        (f"run {profile} --set sequence.learning_rate=0.002", "retrains, re-embeds nothing"),
+        ("profiles", "what else can be run"),
+    ]
 
 
 def _stages(summary: Summary) -> Table:
@@ -38,7 +48,7 @@ def _stages(summary: Summary) -> Table:
         table.add_row(line.name, "cached" if line.cached else f"{line.seconds:.1f}", gate, line.headline)
     for line in summary.stages:
         for warning in line.warnings:
-            table.add_row(line.name, "", "[yellow]warning[/]", f"[yellow]{warning}[/]")
+            table.add_row(line.name, "", Text("warning", "yellow"), Text(warning, "yellow"))
     return table
 
 

@@ -1,5 +1,7 @@
 """The flow `retrain`: the whole chain, from raw files to a registered model and a report."""
 
+import re
+
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
@@ -40,8 +42,11 @@ def retrain(profile: str = "demo", overrides: Overrides | None = None) -> Summar
     with pipeline(profile, overrides) as current:
         for stage in current.plan:
             FLOWS[stage](profile=profile, overrides=overrides)
-        summary = summarise(current.profile, current.outcomes, current.tracking)
-        create_markdown_artifact(
-            summary.markdown(), key=f"summary-{current.profile.name.replace('_', '-')}", description="What this run made"
-        )
+        summary = summarise(current.profile, profile, current.outcomes, current.tracking)
+        create_markdown_artifact(summary.markdown(), key=artifact_key(current.profile.name), description="What this run made")
         return summary
+
+
+def artifact_key(profile: str) -> str:
+    """Key of a profile's summary among Prefect's artifacts, which take small letters, digits and single dashes."""
+    return "summary-" + (re.sub(r"[^a-z0-9]+", "-", profile.lower()).strip("-") or "profile")

@@ -1,5 +1,12 @@
-"""Asking a registered model: for known users, for histories given, or for everybody into a file."""
+"""Asking a registered model: for known users, for histories given, or for everybody into a file.
 
+A registered model is whole: it answers for any history, and knows its items' titles, without the raw files and the artifacts it was made
+from. Only the histories of known users are looked up in the store.
+"""
+
+import os
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bbqrec_core import schema
-from bbqrec_core.errors import ServiceError
+from bbqrec_core.errors import ArtifactError, ServiceError, SourceError
 from bbqrec_core.home import home_folder
 from bbqrec_core.profile import Profile
 from bbqrec_core.store import ArtifactStore
@@ -17,59 +24,136 @@ from tasks.tracking import connect
 BATCH = 1024
 
 
-def registered_model(profile: Profile, alias: str) -> Any:
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A version of a registered model, loaded.
+
+    Attributes:
+        uri: Its address in MLflow.
+        model: MLflow's pyfunc model.
+        titles: Title of each item of its catalogue, None where it has none; empty for a model that carries no titles.
+    """
+
+    uri: str
+    model: Any
+    titles: dict[str, str | None]
+
+
+def registered_model(profile: Profile, alias: str, argument: str | None = None) -> RegisteredModel:
     """Load a registered version by its alias.
 
+    Args:
+        profile: Whose model.
+        alias: champion, challenger or previous, or one that somebody set by hand.
+        argument: The profile as the user named it, for the way out of an error; its name where it is not given.
+
     Raises:
-        ServiceError: There is none, or MLflow cannot be reached.
+        ServiceError: There is none, it cannot be loaded, or MLflow cannot be reached.
     """
-    connect()
+    client = connect()
     import mlflow
 
-    uri = f"models:/{profile.model_name}@{alias}"
+    name, make = profile.model_name, f"Make it: bbqrec run {shlex.quote(argument or profile.name)}"
+    if not client.search_registered_models(f"name = '{name}'"):
+        raise ServiceError(f"There is no registered model {name} yet.", make)
+    aliases = client.get_registered_model(name).aliases
+    if alias not in aliases:
+        there = ", ".join(f"{one} (version {version})" for one, version in sorted(aliases.items()))
+        raise ServiceError(f"No version of {name} is {alias}.", f"There are: {there}." if there else make)
+    uri = f"models:/{name}/{aliases[alias]}"
     try:
-        return mlflow.pyfunc.load_model(uri)
-    except mlflow.MlflowException as error:
-        raise ServiceError(f"{uri} cannot be loaded: {error.message}", f"Make it first: bbqrec run {profile.name}") from None
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        return RegisteredModel(f"models:/{name}@{alias}", mlflow.pyfunc.load_model(str(folder)), _titles(folder))
+    except (mlflow.MlflowException, OSError) as error:
+        raise ServiceError(
+            f"{uri}, which is {alias}, is registered but cannot be loaded: {error}", f"Look with `bbqrec doctor`. {make}"
+        ) from None
 
 
-def ask(model: Any, histories: list[list[str]], k: int) -> list[dict[str, Any]]:
-    """Ask a model for its recommendations: per history items, scores, unknown (see `serving/model.py`)."""
+def _titles(folder: Path) -> dict[str, str | None]:
+    """Titles of the items table that a model carries, in the folder that MLflow keeps it in."""
+    path = folder / "artifacts" / "items.parquet"
+    if not path.is_file():
+        return {}
+    table = pq.read_table(path, columns=[schema.ITEM_ID, "title"])
+    return dict(zip(table[schema.ITEM_ID].to_pylist(), table["title"].to_pylist(), strict=True))
+
+
+def ask(model: RegisteredModel, histories: list[list[str]], k: int) -> list[dict[str, Any]]:
+    """Ask a model for its recommendations: per history items, scores, unknown (see `serving/model.py`).
+
+    Raises:
+        ServiceError: The model refuses the request.
+    """
     import pandas as pd
+    from mlflow import MlflowException
 
-    return model.predict(pd.DataFrame({"history": histories}), params={"k": k}).to_dict("records")
+    try:
+        return model.model.predict(pd.DataFrame({"history": histories}), params={"k": k}).to_dict("records")
+    except MlflowException as error:
+        raise ServiceError(f"{model.uri} refuses the request: {error.message}", "Correct it, and ask again.") from None
 
 
-def known_histories(profile: Profile) -> dict[str, list[str]]:
-    """Every user's whole sequence of item IDs, in time order, by the shop's user ID."""
-    table = pq.read_table(_ingest(profile) / "interactions.parquet", columns=[schema.USER_ID, schema.ITEM_ID, "position"])
+def known_histories(profile: Profile, argument: str | None = None) -> dict[str, list[str]]:
+    """Every user's whole sequence of item IDs, in time order, by the shop's user ID.
+
+    Raises:
+        SourceError: The raw files are missing, which name the data that users are looked up in.
+        ArtifactError: The profile as it stands now was never run.
+    """
+    path = _ingest(profile, argument or profile.name) / "interactions.parquet"
+    table = pq.read_table(path, columns=[schema.USER_ID, schema.ITEM_ID, "position"])
     table = table.sort_by([(schema.USER_ID, "ascending"), ("position", "ascending")])
     grouped = table.group_by(schema.USER_ID, use_threads=False).aggregate([(schema.ITEM_ID, "list")])
     return dict(zip(grouped[schema.USER_ID].to_pylist(), grouped[f"{schema.ITEM_ID}_list"].to_pylist(), strict=True))
 
 
-def titles(profile: Profile) -> dict[str, str | None]:
-    """Title of each item."""
-    table = pq.read_table(_ingest(profile) / "items.parquet", columns=[schema.ITEM_ID, "title"])
-    return dict(zip(table[schema.ITEM_ID].to_pylist(), table["title"].to_pylist(), strict=True))
+def require_place(path: Path) -> None:
+    """See that a file can be written before the work for it begins.
+
+    Raises:
+        SourceError: Its folder is missing or closed, or the path is a folder's.
+    """
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise SourceError(f"{path} is a folder: recommendations go to a file.", f"Name one in it: {path / 'recommendations.parquet'}")
+    if not folder.is_dir():
+        raise SourceError(f"{path} cannot be written: there is no folder {folder}.", f"Make it: mkdir -p {shlex.quote(str(folder))}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SourceError(f"{path} cannot be written: nothing may be created in {folder}.", "Name a file in a folder of your own.")
 
 
-def recommend_to_file(profile: Profile, model: Any, k: int, path: Path) -> int:
-    """Write everybody's recommendations to a Parquet file (user_id, items, scores), whole or not at all. Returns the number of users."""
-    histories = known_histories(profile)
+def recommend_to_file(histories: dict[str, list[str]], model: RegisteredModel, k: int, path: Path) -> int:
+    """Write recommendations to a Parquet file (user_id, items, scores), whole or not at all. Returns the number of users."""
     users = list(histories)
     unfinished = path.with_name(path.name + ".part")
     columns = pa.schema([(schema.USER_ID, pa.string()), ("items", pa.list_(pa.string())), ("scores", pa.list_(pa.float64()))])
-    with pq.ParquetWriter(unfinished, columns) as writer:
-        for start in range(0, len(users), BATCH):
-            batch = users[start : start + BATCH]
-            answers = ask(model, [histories[user] for user in batch], k)
-            table = {schema.USER_ID: batch} | {name: [answer[name] for answer in answers] for name in ("items", "scores")}
-            writer.write_table(pa.table(table, schema=columns))
-    unfinished.rename(path)
+    try:
+        with pq.ParquetWriter(unfinished, columns) as writer:
+            for start in range(0, len(users), BATCH):
+                batch = users[start : start + BATCH]
+                answers = ask(model, [histories[user] for user in batch], k)
+                table = {schema.USER_ID: batch} | {name: [answer[name] for answer in answers] for name in ("items", "scores")}
+                writer.write_table(pa.table(table, schema=columns))
+        unfinished.rename(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return len(users)
 
 
-def _ingest(profile: Profile) -> Path:
+def _ingest(profile: Profile, argument: str) -> Path:
     store = ArtifactStore(home_folder())
-    return store.require(make_plan(profile, store)["ingest"].ref).path
+    try:
+        ref = make_plan(profile, store)["ingest"].ref
+    except SourceError as error:
+        raise SourceError(
+            f"The users of '{profile.name}' are looked up by its raw files, and those are not there. {error.problem}",
+            f"A history of your own needs no raw files: --history ITEM,ITEM. {error.way_out}",
+        ) from None
+    artifact = store.lookup(ref)
+    if artifact is None:
+        raise ArtifactError(
+            f"The users of '{profile.name}' are not known: its `ingest` as it stands now ({ref}) does not exist.",
+            f"Run it: bbqrec run {shlex.quote(argument)}. A history of your own goes without: --history ITEM,ITEM.",
+        )
+    return artifact.path

@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from bbqrec_core.profile import Profile
+from bbqrec_core.stage import Statistics
 from tasks.runner import StageOutcome
 from tasks.stages import BY_NAME
 from tasks.tracking import PLOTS, PipelineTracking
 
-HEADLINES = ("ndcg_at_10", "recall_at_10")
+WITHOUT_ALIAS = "neither champion nor challenger"
 
 
 class StageLine(BaseModel):
@@ -39,9 +40,24 @@ class ModelLine(BaseModel):
 
 
 class Summary(BaseModel):
-    """A pipeline run at a glance."""
+    """A pipeline run at a glance.
+
+    Attributes:
+        profile: The profile's name.
+        profile_argument: The profile as it was asked for, by name or path: what another command takes.
+        note: What a reader of results must know of this data.
+        stages: In the pipeline's order.
+        models: Best first.
+        report: The HTML report.
+        model_name: Registered model.
+        model_version: The version that this run made or found.
+        model_alias: The alias that version has in the registry now, or empty.
+        champion_version: The version that serves, where it is another one.
+        encoders: Which encoders the embeddings come from.
+    """
 
     profile: str
+    profile_argument: str
     note: str
     stages: list[StageLine]
     models: list[ModelLine]
@@ -49,7 +65,19 @@ class Summary(BaseModel):
     model_name: str
     model_version: int
     model_alias: str
+    champion_version: int | None = None
     encoders: list[str]
+
+    @property
+    def model_uri(self) -> str:
+        """The version's address in MLflow, by its alias where it has one."""
+        return f"models:/{self.model_name}" + (f"@{self.model_alias}" if self.model_alias else f"/{self.model_version}")
+
+    @property
+    def standing(self) -> str:
+        """What the version is in the registry, and which one serves if it does not."""
+        own = f"version {self.model_version} is {self.model_alias or WITHOUT_ALIAS}"
+        return own + (f", version {self.champion_version} is champion" if self.champion_version is not None else "")
 
     def markdown(self) -> str:
         """The summary as a page for Prefect's UI and MLflow's run description."""
@@ -61,41 +89,74 @@ class Summary(BaseModel):
         )
         notes = "".join(f"\n\n> {note}" for note in (self.note, *self.encoders) if note)
         return (
-            f"## {self.profile}: {self.model_name} version {self.model_version} is {self.model_alias}{notes}\n\n"
+            f"## {self.profile}: {self.model_name} {self.standing}{notes}\n\n"
             f"| model | NDCG@10 | Recall@10 | NDCG@10, seen not masked |\n| --- | --- | --- | --- |\n{models}\n\n"
             f"| stage | time | made |\n| --- | --- | --- |\n{stages}\n\nReport: `{self.report}`\n"
         )
 
 
-def summarise(profile: Profile, outcomes: Mapping[str, StageOutcome], tracking: PipelineTracking) -> Summary:
-    """Sum up a finished pipeline, and put the headline on its MLflow run."""
+def headline(stage: str, statistics: Statistics, standing: str = "") -> str:
+    """What a stage made, in a few words.
+
+    Args:
+        stage: Its name.
+        statistics: Its statistics.
+        standing: For `register`: what the registry says of its version now.
+    """
+    told = BY_NAME[stage].headline.format(**statistics)
+    return f"{told}, {standing}" if standing else told
+
+
+def summarise(profile: Profile, argument: str, outcomes: Mapping[str, StageOutcome], tracking: PipelineTracking) -> Summary:
+    """Sum up a finished pipeline, and put the headline on its MLflow run.
+
+    Args:
+        profile: What was run.
+        argument: The profile as it was asked for, by name or path.
+        outcomes: What became of each stage.
+        tracking: Its MLflow runs.
+    """
     registered = outcomes["register"].statistics
+    name, version = str(registered["model_name"]), int(str(registered["version"]))
+    alias, champion = _standing(name, version)
     folder = outcomes["report"].artifact.path
     embedded = outcomes["embed"].statistics
     summary = Summary(
         profile=profile.name,
+        profile_argument=argument,
         note=profile.source.note,
         stages=[
             StageLine(
-                name=name,
+                name=stage,
                 artifact=str(outcome.artifact.ref),
                 cached=outcome.cached,
                 seconds=outcome.seconds,
-                headline=BY_NAME[name].headline.format(**outcome.statistics),
+                headline=headline(stage, outcome.statistics, (alias or WITHOUT_ALIAS) if stage == "register" else ""),
                 warnings=outcome.gate.warnings,
             )
-            for name, outcome in outcomes.items()
+            for stage, outcome in outcomes.items()
         ],
         models=_model_lines(outcomes["evaluate"].artifact.path),
         report=folder / "report.html",
-        model_name=str(registered["model_name"]),
-        model_version=int(str(registered["version"])),
-        model_alias=str(registered["alias"]),
+        model_name=name,
+        model_version=version,
+        model_alias=alias,
+        champion_version=champion,
         encoders=[f"{kind}: {embedded[f'{kind}_encoder']}" for kind in ("text", "image") if embedded.get(f"{kind}_encoder")],
     )
     tracking.headline(_metrics(summary), _tags(summary, outcomes))
     tracking.artifacts(folder / "report.html", folder / PLOTS, outcomes["evaluate"].artifact.path / "metrics.parquet")
     return summary
+
+
+def _standing(name: str, version: int) -> tuple[str, int | None]:
+    """A version's alias in the registry now, and the champion's version if that is another one."""
+    from tasks.register import CHAMPION, present_alias
+    from tasks.tracking import connect
+
+    alias = present_alias(name, version)
+    champion = None if alias == CHAMPION else connect().get_registered_model(name).aliases.get(CHAMPION)
+    return alias, None if champion is None else int(champion)
 
 
 def _model_lines(evaluate: Path) -> list[ModelLine]:
