@@ -18,11 +18,12 @@ help:  ## List the commands
 
 install: $(STAMP)  ## Create .venv from requirements.lock (done by the others when needed)
 
+# An environment whose creation was interrupted has no working pip: it is begun again. Everything after that goes on where it stopped.
 # The lock pins uv too: pip installs that one package, hash checked, and uv the rest in a fraction of pip's time.
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed and this is {v}: make PYTHON=/path/to/python3.11 {sys.argv[1]}")' $(firstword $(MAKECMDGOALS))
 	@echo "==> Creating $(VENV) from requirements.lock (about 7 GB with GPU libraries; minutes the first time)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.lock
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock

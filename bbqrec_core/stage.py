@@ -7,9 +7,12 @@ returns one row of numbers for its gate. It knows nothing of the store, of flows
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bbqrec_core.errors import StageError
-from bbqrec_core.profile import Profile
+
+if TYPE_CHECKING:  # reading profiles needs YAML, which a bare PyTorch box need not have
+    from bbqrec_core.profile import Profile
 
 Scalar = str | int | float | bool | None
 Statistics = dict[str, Scalar]
@@ -26,7 +29,7 @@ class StageContext:
         scratch: A directory that outlives a crash of this very stage, for checkpoints and shards. Emptied once the artifact stands.
     """
 
-    profile: Profile
+    profile: "Profile"
     inputs: Mapping[str, Path]
     out: Path
     scratch: Path

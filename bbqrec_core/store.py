@@ -2,27 +2,30 @@
 
 An artifact is one immutable directory, `<home>/artifacts/<stage>/<fingerprint>/`, whose manifest names every file with its digest. It is
 written beside its place, checked, and renamed into it: a crash leaves nothing or a whole artifact. What the store hands out, it has
-verified.
+verified. A directory's modification time says when its artifact was last used; what is old by that is `tasks/garbage.py`'s to judge.
 """
 
+import contextlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
 from bbqrec_core.digests import DigestMemory, fingerprint
 from bbqrec_core.errors import ArtifactError
 
 MANIFEST = "manifest.json"
+DRAFT, DISCARDED = ".draft", ".discarded"
+"""Ends of the names, hidden by a dot before them, of directories that do not stand yet and that stand no more."""
 SCHEMA_VERSION = 1
 
 log = logging.getLogger(__name__)
@@ -59,31 +62,60 @@ class Draft:
 
 
 class ArtifactStore:
-    """Reads, verifies and writes artifacts below a home folder."""
+    """Reads, verifies and writes artifacts below a home folder.
+
+    Raises:
+        ArtifactError: The home folder cannot be made or written.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self._artifacts = home / "artifacts"
         self._scratch = home / "scratch"
         self._locks = home / "locks"
-        for folder in (self._artifacts, self._scratch, self._locks):
-            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for folder in (self._artifacts, self._scratch, self._locks):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArtifactError(
+                f"The home folder {home} cannot be used: {error}.",
+                "Set BBQREC_HOME to a folder that can be made and written, or unset it for `.bbqrec` in the project.",
+            ) from None
         self.digests = DigestMemory(home / "digests.sqlite")
 
     def path(self, ref: ArtifactRef) -> Path:
         """Where an artifact stands, or would stand."""
         return self._artifacts / ref.stage / ref.fingerprint
 
+    def draft_path(self, ref: ArtifactRef) -> Path:
+        """Where an artifact is written before it stands."""
+        return self._artifacts / ref.stage / f".{ref.fingerprint}{DRAFT}"
+
+    def scratch_path(self, ref: ArtifactRef) -> Path:
+        """Where an artifact's unfinished work is kept."""
+        return self._scratch / ref.stage / ref.fingerprint
+
     def lookup(self, ref: ArtifactRef) -> Artifact | None:
-        """Return the artifact if it stands whole; a damaged one is reported and counts as absent."""
-        path = self.path(ref)
-        if not path.is_dir():
+        """Return the artifact if it stands whole; a damaged one is reported and counts as absent.
+
+        It, and all it was made from, count as used now.
+        """
+        if not self.path(ref).is_dir():
             return None
+        self._mark_used([ref])  # before it is verified: from here on nobody takes it for garbage
         try:
-            return Artifact(ref, path, self._verify(path))
+            return self.examine(ref)
         except ArtifactError as damage:
             log.warning("%s It will be made again.", damage.problem)
             return None
+
+    def examine(self, ref: ArtifactRef) -> Artifact:
+        """Verify an artifact, without counting as a use.
+
+        Raises:
+            ArtifactError: It is damaged, or not there; the message says in what.
+        """
+        return Artifact(ref, self.path(ref), self._verify(ref))
 
     def require(self, ref: ArtifactRef) -> Artifact:
         """Return the artifact.
@@ -101,23 +133,55 @@ class ArtifactStore:
     @contextmanager
     def locked(self, ref: ArtifactRef) -> Iterator[None]:
         """Hold the fingerprint's lock, so that two runs never make the same artifact at once. A dead holder's lock is free."""
-        lock = FileLock(self._locks / f"{ref.stage}-{ref.fingerprint}.lock")
+        lock = FileLock(self._lock_path(ref))
         try:
             lock.acquire(timeout=0)
-        except TimeoutError:
+        except Timeout:
             log.info("Another run is making %s: waiting for it.", ref)
             lock.acquire()
         try:
+            os.utime(lock.lock_file)  # see `held_since`
             yield
         finally:
             lock.release()
 
     @contextmanager
+    def locked_if_free(self, ref: ArtifactRef, tidy: bool) -> Iterator[bool]:
+        """Hold the fingerprint's lock, or tell that somebody else does.
+
+        Args:
+            ref: Whose lock.
+            tidy: Have the lock's file gone afterwards, and not just if it was not there before.
+        """
+        path = self._lock_path(ref)
+        tidy = tidy or not path.exists()
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            # While it is held: FileLock, once it has the lock of a file that lost its name, begins again with a new one.
+            if tidy:
+                path.unlink(missing_ok=True)
+            lock.release()
+
+    def held_since(self) -> float | None:
+        """When the longest held of all locks was taken, in seconds since the epoch; None if none is held."""
+        held = []
+        for ref in self.unfinished():
+            with self.locked_if_free(ref, tidy=False) as free, contextlib.suppress(FileNotFoundError):
+                if not free:
+                    held.append(self._lock_path(ref).stat().st_mtime)
+        return min(held, default=None)
+
+    @contextmanager
     def drafting(self, ref: ArtifactRef) -> Iterator[Draft]:
         """Give directories to write a new artifact into. Hold `locked(ref)`, and call `commit` before leaving; otherwise nothing stays."""
-        place = self.path(ref)
-        out = place.with_name(f".{place.name}.draft")
-        scratch = self._scratch / ref.stage / ref.fingerprint
+        out, scratch = self.draft_path(ref), self.scratch_path(ref)
         if out.exists():  # a crashed run's; we hold its lock
             shutil.rmtree(out)
         out.mkdir(parents=True)
@@ -148,33 +212,69 @@ class ArtifactStore:
         manifest["checksum"] = fingerprint(manifest)
         with (draft.out / MANIFEST).open("w", encoding="utf-8") as file:
             json.dump(manifest, file, indent=2, sort_keys=True, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
+        _flush([*files, draft.out / MANIFEST, *(path for path in draft.out.rglob("*") if path.is_dir()), draft.out])
+        self.remove(draft.ref)  # damaged, if it is there: a whole one would have been a hit
         place = self.path(draft.ref)
-        if place.exists():  # damaged: a whole one would have been a hit
-            shutil.rmtree(place)
         draft.out.rename(place)
+        _flush([place.parent])
+        self._mark_used(_made_from(manifest))
         shutil.rmtree(draft.scratch, ignore_errors=True)
         return Artifact(draft.ref, place, manifest)
 
     def remove(self, ref: ArtifactRef) -> None:
-        """Delete an artifact, if it stands."""
-        if self.path(ref).exists():
-            shutil.rmtree(self.path(ref))
+        """Delete an artifact, if it stands: it is gone at once, even if deleting its files is interrupted."""
+        place = self.path(ref)
+        discarded = place.with_name(f".{place.name}{DISCARDED}")
+        if discarded.exists():
+            shutil.rmtree(discarded)
+        if place.exists():
+            place.rename(discarded)
+            shutil.rmtree(discarded)
 
     def entries(self) -> list[ArtifactRef]:
         """Every artifact directory, verified or not, sorted."""
         places = sorted(self._artifacts.glob("*/[!.]*"))
         return [ArtifactRef(stage=place.parent.name, fingerprint=place.name) for place in places if place.is_dir()]
 
-    def _verify(self, path: Path) -> dict[str, Any]:
+    def unfinished(self) -> list[ArtifactRef]:
+        """What drafts, scratch, locks or discarded directories speak of, sorted; at work or left over."""
+        hidden = [path for end in (DRAFT, DISCARDED) for path in self._artifacts.glob(f"*/.*{end}")]
+        refs = {ArtifactRef(stage=path.parent.name, fingerprint=path.stem.removeprefix(".")) for path in hidden}
+        refs |= {ArtifactRef(stage=path.parent.name, fingerprint=path.name) for path in self._scratch.glob("*/*")}
+        for path in self._locks.glob("*-*.lock"):
+            stage, _, name = path.stem.rpartition("-")
+            refs.add(ArtifactRef(stage=stage, fingerprint=name))
+        return sorted(refs, key=str)
+
+    def _lock_path(self, ref: ArtifactRef) -> Path:
+        return self._locks / f"{ref.stage}-{ref.fingerprint}.lock"
+
+    def _mark_used(self, refs: Iterable[ArtifactRef]) -> None:
+        """Set the directories' times, those of all they were made from too. Files' times stay: digests are remembered by them."""
+        seen, waiting = set[ArtifactRef](), list(refs)
+        while waiting:
+            ref = waiting.pop()
+            if ref in seen:
+                continue
+            seen.add(ref)
+            with contextlib.suppress(OSError, ValueError, ArtifactError):  # gone, damaged, or another user's: verification tells
+                os.utime(self.path(ref))
+                waiting += _made_from(_read_manifest(self.path(ref)))
+
+    def _verify(self, ref: ArtifactRef) -> dict[str, Any]:
+        path = self.path(ref)
         manifest = _read_manifest(path)
         if manifest.get("checksum") != fingerprint({key: value for key, value in manifest.items() if key != "checksum"}):
             raise _damage(path, f"{MANIFEST} was altered")
+        if (manifest.get("stage"), manifest.get("fingerprint")) != (ref.stage, ref.fingerprint):
+            raise _damage(path, f"{MANIFEST} is that of {manifest.get('stage')}/{manifest.get('fingerprint')}")
         expected = {path / name: entry["sha256"] for name, entry in manifest["files"].items()}
         missing = [str(file.relative_to(path)) for file in expected if not file.is_file()]
         if missing:
             raise _damage(path, f"{', '.join(missing)} is missing")
+        stray = sorted(str(file.relative_to(path)) for file in path.rglob("*") if _is_stray(file, expected, path / MANIFEST))
+        if stray:
+            raise _damage(path, f"{', '.join(stray)} does not belong to it")
         for file, digest in self.digests.sha256(expected).items():
             if digest != expected[file]:
                 raise _damage(path, f"{file.relative_to(path)} was altered")
@@ -189,6 +289,25 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise _damage(path, f"{MANIFEST} is not a manifest")
     return manifest
+
+
+def _made_from(manifest: dict[str, Any]) -> list[ArtifactRef]:
+    inputs = manifest.get("inputs")
+    return [ArtifactRef(stage=stage, fingerprint=name) for stage, name in inputs.items()] if isinstance(inputs, dict) else []
+
+
+def _is_stray(file: Path, expected: Container[Path], manifest: Path) -> bool:
+    return file not in expected and file != manifest and (file.is_symlink() or not file.is_dir())
+
+
+def _flush(paths: Iterable[Path]) -> None:
+    """Have the disk hold files and directories before anything says so."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _damage(path: Path, what: str) -> ArtifactError:

@@ -8,16 +8,19 @@ from cli.console import out
 
 
 def gc(
-    older_than: Annotated[float, typer.Option("--older-than", min=0, help="hours; younger artifacts stay")] = 24.0,
+    older_than: Annotated[float, typer.Option("--older-than", min=0, help="hours; what was used within them stays")] = 24.0,
     yes: Annotated[bool, typer.Option("--yes", help="delete; without it only tell")] = False,
 ) -> None:
-    """Tell, or delete, artifacts that no profile's latest run stands on. Registered models are copies and stay."""
+    """Tell, or delete, what no profile's latest run stands on and what killed runs left. Registered models are copies and stay."""
     from bbqrec_core.home import home_folder
     from bbqrec_core.store import ArtifactStore
     from tasks.garbage import collect_garbage
 
     garbage = collect_garbage(ArtifactStore(home_folder()), older_than, delete=yes)
-    for ref, size in garbage:
-        out.print(f"{size / 1e6:10.1f} MB  {ref}")
-    total = sum(size for _, size in garbage) / 1e6
-    out.print(f"{len(garbage)} artifacts, {total:.1f} MB {'deleted' if yes or not garbage else 'could be deleted: bbqrec gc --yes'}")
+    for one in garbage:
+        out.print(f"{one.size / 1e6:10.1f} MB  {one.name}", markup=False, highlight=False, soft_wrap=True)
+    total = sum(one.size for one in garbage) / 1e6
+    done = "deleted" if yes or not garbage else "could be deleted: bbqrec gc --yes"
+    if garbage and not yes and older_than != 24.0:
+        done += f" --older-than {older_than:g}"
+    out.print(f"{len(garbage)} artifacts and leftovers, {total:.1f} MB {done}")

@@ -19,7 +19,8 @@ class Stage:
         entry: "module:function" of its `run(context)`, imported only in the process that runs it.
         inputs: Stages whose artifacts it reads, in the pipeline's order.
         sections: Profile fields it reads, dotted. Changing any other field leaves its artifact valid.
-        sources: Modules and packages (folders or files from the project's root) that `version` stands for.
+        sources: Folders or files, from the project's root, that it reads other than by importing them: SQL, templates, weights. `version`
+            stands for them, for the modules that `entry` imports, and for theirs (`tasks/stage_sources.py`).
         headline: What the summary says of it: a format string over its statistics.
     """
 
@@ -39,7 +40,7 @@ STAGES = (
         entry="bbqrec_core.ingest.shop.stage:run",
         inputs=(),
         sections=("source.shop", "seed"),
-        sources=("bbqrec_core/ingest/shop",),
+        sources=(),
         headline="{reviews:,} reviews by {users:,} users of {items:,} items",
     ),
     Stage(
@@ -48,7 +49,7 @@ STAGES = (
         entry="bbqrec_core.ingest.stage:run",
         inputs=("shop",),
         sections=("source.kind", "source.reviews", "source.metadata", "source.images", "ingest", "seed"),
-        sources=("bbqrec_core/ingest", "sql", "bbqrec_core/schema.py"),
+        sources=("sql",),
         headline="{interactions:,} interactions, {users:,} users, {items:,} items of {lines_read:,} lines",
     ),
     Stage(
@@ -56,8 +57,8 @@ STAGES = (
         version=1,
         entry="bbqrec_core.embedding.stage:run",
         inputs=("shop", "ingest"),
-        sections=("embedding", "source.kind", "source.images"),
-        sources=("bbqrec_core/embedding",),
+        sections=("embedding", "source.kind", "source.reviews", "source.metadata", "source.images"),
+        sources=("bbqrec_core/embedding/demo_clip",),
         headline="{items:,} items, {text_share:.0%} with text, {image_share:.0%} with a picture",
     ),
     Stage(
@@ -66,7 +67,7 @@ STAGES = (
         entry="bbqrec_core.quantization.stage:run",
         inputs=("ingest", "embed"),
         sections=("quantization", "seed"),
-        sources=("bbqrec_core/quantization", "bbqrec_core/dataset.py"),
+        sources=(),
         headline="{distinct_ids:,} semantic IDs for {items:,} items",
     ),
     Stage(
@@ -75,7 +76,7 @@ STAGES = (
         entry="bbqrec_core.sequence.stage:run",
         inputs=("ingest", "quantize"),
         sections=("sequence", "seed"),
-        sources=("bbqrec_core/sequence", "bbqrec_core/dataset.py"),
+        sources=(),
         headline="{epochs_run} epochs, validation NDCG@10 {valid_ndcg_at_10:.4f}",
     ),
     Stage(
@@ -84,7 +85,7 @@ STAGES = (
         entry="bbqrec_core.baselines.stage:run",
         inputs=("ingest",),
         sections=("baselines", "seed"),
-        sources=("bbqrec_core/baselines", "bbqrec_core/evaluation", "bbqrec_core/dataset.py", "bbqrec_core/recommender.py"),
+        sources=(),
         headline="{models}",
     ),
     Stage(
@@ -93,13 +94,7 @@ STAGES = (
         entry="bbqrec_core.evaluation.stage:run",
         inputs=("ingest", "train", "baselines"),
         sections=("evaluation", "seed"),
-        sources=(
-            "bbqrec_core/evaluation",
-            "bbqrec_core/sequence",
-            "bbqrec_core/baselines",
-            "bbqrec_core/dataset.py",
-            "bbqrec_core/recommender.py",
-        ),
+        sources=(),
         headline="{users_evaluated:,} users, test NDCG@10 {ndcg_at_10:.4f}",
     ),
     Stage(
@@ -107,8 +102,8 @@ STAGES = (
         version=1,
         entry="tasks.register:run",
         inputs=("ingest", "embed", "quantize", "train", "evaluate"),
-        sections=("tracking", "name"),
-        sources=("tasks/register.py", "serving"),
+        sections=("tracking", "name", "description", "source.note"),
+        sources=("serving",),
         headline="{model_name} version {version}",
     ),
     Stage(
@@ -116,8 +111,18 @@ STAGES = (
         version=1,
         entry="bbqrec_core.report.stage:run",
         inputs=("shop", "ingest", "embed", "quantize", "train", "baselines", "evaluate"),
-        sections=("report", "name", "description", "source.note", "gates"),
-        sources=("bbqrec_core/report",),
+        sections=(
+            "report",
+            "name",
+            "description",
+            "source.kind",
+            "source.note",
+            "source.reviews",
+            "source.metadata",
+            "source.images",
+            "gates",
+        ),
+        sources=("bbqrec_core/report/templates",),
         headline="{bytes:,} bytes",
     ),
 )

@@ -56,15 +56,11 @@ def pass_gate(artifact: Artifact, thresholds: GatesConfig, store: ArtifactStore)
         GateError: A critical rule failed or an expectation crashed.
     """
     ref = gate_ref(artifact.ref, thresholds)
-    found = store.lookup(ref)
-    if found is None:
-        with store.locked(ref), store.drafting(ref) as draft:
-            from tasks.gates.judge import judge
-
-            records = judge(artifact.ref.stage, artifact.manifest["statistics"], rules_for(artifact.ref.stage, thresholds))
-            (draft.out / RESULT).write_text(json.dumps(records, indent=2), encoding="utf-8")
-            store.commit(draft, {"judges": str(artifact.ref), "suite_version": SUITE_VERSION})
-    result = GateResult(ref, json.loads((store.path(ref) / RESULT).read_text(encoding="utf-8")), cached=found is not None)
+    with store.locked(ref):  # looked up under it: of two runs that come here at once, one judges and the other recalls
+        found = store.lookup(ref)
+        kept = found or _judge(artifact, thresholds, store, ref)
+        records = json.loads((kept.path / RESULT).read_text(encoding="utf-8"))
+    result = GateResult(ref, records, cached=found is not None)
     if result.blockers:
         raise GateError(
             f"The gate of `{artifact.ref.stage}` does not let its output through:\n  " + "\n  ".join(result.blockers),
@@ -72,6 +68,15 @@ def pass_gate(artifact: Artifact, thresholds: GatesConfig, store: ArtifactStore)
             f"The output stays for inspection: bbqrec inspect {artifact.ref}",
         )
     return result
+
+
+def _judge(artifact: Artifact, thresholds: GatesConfig, store: ArtifactStore, ref: ArtifactRef) -> Artifact:
+    from tasks.gates.judge import judge
+
+    with store.drafting(ref) as draft:
+        records = judge(artifact.ref.stage, artifact.manifest["statistics"], rules_for(artifact.ref.stage, thresholds))
+        (draft.out / RESULT).write_text(json.dumps(records, indent=2), encoding="utf-8")
+        return store.commit(draft, {"judges": str(artifact.ref), "suite_version": SUITE_VERSION})
 
 
 def require_passed(ref: ArtifactRef, thresholds: GatesConfig, store: ArtifactStore) -> Artifact:

@@ -10,7 +10,7 @@ from typing import Literal
 from bbqrec_core.gate_config import GatesConfig
 
 SUITE_VERSION = 1
-"""Raised when rules change, so that old results are judged anew."""
+"""Raised when the way of judging changes, so that old results are judged anew; a changed rule does that by itself."""
 
 Bound = float | str | None
 
@@ -92,6 +92,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(
             "EVA-004", "warning", "ndcg_over_best_baseline", "min_ndcg_of_best_baseline", None, "The model does not beat the best baseline."
         ),
+        Rule("EVA-005", "critical", "null_metrics", 0, 0, "Every metric of every model must be a number."),
     ),
     "register": (
         Rule("REG-001", "critical", "recommendations_checked", 1, None, "The registered model must load by its alias and recommend."),
