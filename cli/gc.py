@@ -6,9 +6,11 @@ import typer
 
 from cli.console import out
 
+DEFAULT_HOURS = 24.0
+
 
 def gc(
-    older_than: Annotated[float, typer.Option("--older-than", min=0, help="hours; what was used within them stays")] = 24.0,
+    older_than: Annotated[float, typer.Option("--older-than", min=0, help="hours; what was used within them stays")] = DEFAULT_HOURS,
     yes: Annotated[bool, typer.Option("--yes", help="delete; without it only tell")] = False,
 ) -> None:
     """Tell, or delete, what no profile's latest run stands on and what killed runs left. Registered models are copies and stay."""
@@ -19,8 +21,9 @@ def gc(
     garbage = collect_garbage(ArtifactStore(home_folder()), older_than, delete=yes)
     for one in garbage:
         out.print(f"{one.size / 1e6:10.1f} MB  {one.name}", markup=False, highlight=False, soft_wrap=True)
+    if not garbage:
+        out.print("Nothing to free.")
+        return
+    again = "bbqrec gc --yes" + (f" --older-than {older_than:g}" if older_than != DEFAULT_HOURS else "")
     total = sum(one.size for one in garbage) / 1e6
-    done = "deleted" if yes or not garbage else "could be deleted: bbqrec gc --yes"
-    if garbage and not yes and older_than != 24.0:
-        done += f" --older-than {older_than:g}"
-    out.print(f"{len(garbage)} artifacts and leftovers, {total:.1f} MB {done}")
+    out.print(f"{len(garbage)} artifacts and leftovers, {total:.1f} MB {'deleted' if yes else f'could be deleted: {again}'}")
