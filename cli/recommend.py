@@ -9,6 +9,7 @@ from rich.text import Text
 
 from bbqrec_core.errors import SourceError
 from cli.console import out, printable
+from cli.failures import writing
 
 if TYPE_CHECKING:
     from bbqrec_core.profile import Profile
@@ -31,7 +32,9 @@ def recommend(
         require_place(output)
     model = registered_model(loaded, alias, profile)
     if output is not None:
-        rows = recommend_to_file(known_histories(loaded, profile), model, k, output)
+        histories = known_histories(loaded, profile)
+        with writing(output):
+            rows = recommend_to_file(histories, model, k, output)
         out.print(f"Wrote {rows:,} users' recommendations to {output}", soft_wrap=True)
         return
     if history is not None:

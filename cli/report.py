@@ -9,6 +9,7 @@ import typer
 
 from bbqrec_core.errors import ArtifactError
 from cli.console import out
+from cli.failures import writing
 
 
 def report(
@@ -30,5 +31,6 @@ def report(
         )
     path = artifact.path / "report.html"
     if copy_to is not None:
-        path = Path(shutil.copy(path, copy_to))
+        with writing(copy_to):
+            path = Path(shutil.copy(path, copy_to))
     out.print(str(path), soft_wrap=True)

@@ -1,5 +1,8 @@
 """Profiles: merging, validation, nearest keys, overrides."""
 
+import shlex
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -98,3 +101,48 @@ def test_own_folder_that_is_none_is_named(monkeypatch):
     monkeypatch.setenv("BBQREC_PROFILES", "/no/such/folder")
     with pytest.raises(ProfileError, match="BBQREC_PROFILES names /no/such/folder"):
         load_profile("demo")
+
+
+@pytest.mark.parametrize(
+    "name", ["MyShop", "my.shop", "my shop", "it's", "_shop", "-shop", "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "x" * 65]
+)
+def test_a_file_name_that_cannot_be_a_profiles_is_refused_with_one_that_can(tmp_path, name):
+    path = tmp_path / f"{name}.yaml"
+    path.write_text("extends: demo\n")
+    with pytest.raises(ProfileError, match="cannot be a name") as caught:
+        load_profile(str(path))
+    assert str(path) in caught.value.problem
+    *_, old, new = shlex.split(caught.value.way_out)
+    path.rename(new)
+    assert old == str(path) and load_profile(new).name == Path(new).stem
+
+
+def test_a_parent_may_have_any_file_name(tmp_path):
+    (tmp_path / "The Base.yaml").write_text("extends: demo\nseed: 5\n")
+    (tmp_path / "mine.yaml").write_text("extends: The Base.yaml\n")
+    assert load_profile(str(tmp_path / "mine.yaml")).seed == 5
+
+
+@pytest.mark.parametrize("value", ["a/b", "a:b", "it's", 'say "x"', "a b", "-a", "a@b", "x" * 201])
+def test_a_model_name_that_mlflow_cannot_address_is_refused(value):
+    with pytest.raises(ProfileError, match=r"tracking\.model_name"):
+        load_profile("demo", {"tracking": {"model_name": value}})
+
+
+@pytest.mark.parametrize("value", ["it's", 'say "x"', "a\nb", " a", "a ", "/"])
+def test_an_experiment_name_that_would_be_trouble_is_refused(value):
+    with pytest.raises(ProfileError, match=r"tracking\.experiment"):
+        load_profile("demo", {"tracking": {"experiment": value}})
+
+
+def test_names_for_tracking_are_taken():
+    profile = load_profile("demo", {"tracking": {"model_name": "Shop_1.2-b", "experiment": "team a/shop 2"}})
+    assert (profile.model_name, profile.experiment) == ("Shop_1.2-b", "team a/shop 2")
+    assert load_profile("gift_cards").model_name == "bbqrec-gift-cards"
+
+
+def test_an_unreadable_profile_of_ones_own_is_named(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_bytes(b"description: \xff\xfe")
+    monkeypatch.setenv("BBQREC_PROFILES", str(tmp_path))
+    with pytest.raises(ProfileError, match=r"mine\.yaml cannot be read"):
+        load_profile("mine")
