@@ -1,6 +1,5 @@
 """Checks of what an installation keeps: home folder, databases, artifact store, raw files and profiles."""
 
-import logging
 import os
 import sqlite3
 import tempfile
@@ -11,7 +10,7 @@ from urllib.parse import unquote, urlparse
 from filelock import FileLock, Timeout
 
 from bbqrec_core.digests import DigestMemory
-from bbqrec_core.errors import BBQRecError
+from bbqrec_core.errors import ArtifactError, BBQRecError
 from bbqrec_core.home import home_folder
 from bbqrec_core.ingest.sources import RAW_VARIABLE, resolve_source
 from bbqrec_core.profile import available_profiles, load_profile
@@ -24,6 +23,8 @@ def check_home() -> Finding:
     home = home_folder()
     if not home.exists():
         return Finding("Home", "ok", f"{home} does not exist yet: the first run makes it")
+    if not home.is_dir():
+        return Finding("Home", "problem", f"{home} is no folder", "Set BBQREC_HOME to a folder.")
     if not os.access(home, os.W_OK):
         return Finding("Home", "problem", f"{home} cannot be written", "Change its owner, or set BBQREC_HOME to another folder.")
     strangers = _elsewhere(home / "mlflow" / "mlflow.db", home)
@@ -86,22 +87,20 @@ def check_store(thorough: bool = False) -> list[Finding]:
     home = home_folder()
     if not (home / "artifacts").exists():
         return [Finding("Artifacts", "ok", "none yet")]
+    damaged = []
     with tempfile.TemporaryDirectory() as folder:
         store = ArtifactStore(home)
         if thorough:
             store.digests = DigestMemory(Path(folder, "digests.sqlite"))
-        heard = _Heard()
-        logger = logging.getLogger("bbqrec_core.store")
-        logger.addHandler(heard)
-        before, logger.propagate = logger.propagate, False
-        try:
-            refs = store.entries()
-            whole = sum(store.lookup(ref) is not None for ref in refs)
-        finally:
-            logger.removeHandler(heard)
-            logger.propagate = before
+        refs = store.entries()
+        for ref in refs:
+            try:
+                store.examine(ref)
+            except ArtifactError as error:
+                damaged.append(error.problem)
     way_out = "Run the profile again: it rebuilds what it needs and is damaged."
-    findings = [Finding("Artifacts", "problem", message, way_out) for message in heard.messages]
+    findings = [Finding("Artifacts", "problem", problem, way_out) for problem in damaged]
+    whole = len(refs) - len(damaged)
     how = "read whole" if thorough else "verified"
     findings.append(Finding("Artifacts", "ok", f"{whole} of {len(refs)} {how}, {_size(home / 'artifacts') / 1e6:.0f} MB"))
     drafts = [draft for draft in sorted((home / "artifacts").glob("*/.*.draft")) if _abandoned(draft, home)]
@@ -110,17 +109,6 @@ def check_store(thorough: bool = False) -> list[Finding]:
         way_out = "The stage's next run clears it; if none is to come, delete it: rm -r " + " ".join(map(str, drafts))
         findings.append(Finding("Drafts", "warning", f"{len(drafts)} left by killed runs: {names}", way_out))
     return findings
-
-
-class _Heard(logging.Handler):
-    """Keeps what the store says of damage."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage().removesuffix(" It will be made again."))
 
 
 def _abandoned(draft: Path, home: Path) -> bool:
