@@ -15,6 +15,8 @@ from tasks.tracking import PLOTS, PipelineTracking
 
 WITHOUT_ALIAS = "neither champion nor challenger"
 
+OURS = "BBQRec"
+
 
 class StageLine(BaseModel):
     """One stage in the summary."""
@@ -180,11 +182,12 @@ def _model_lines(evaluate: Path) -> list[ModelLine]:
 
 
 def _metrics(summary: Summary) -> dict[str, float]:
+    """Ours as `test/ndcg_at_10`, a baseline's as `test/sasrec/ndcg_at_10`."""
     metrics: dict[str, float] = {}
     for line in summary.models:
-        prefix = f"test/{line.name.lower().replace(' ', '_').replace('-', '_')}"
-        metrics |= {f"{prefix}/ndcg_at_10": line.ndcg_at_10, f"{prefix}/recall_at_10": line.recall_at_10}
-        metrics |= {f"{prefix}/ndcg_at_10_unmasked": line.ndcg_at_10_unmasked}
+        place = "test" if line.name == OURS else f"test/{line.name.lower().replace(' ', '_').replace('-', '_')}"
+        for name in ("ndcg_at_10", "recall_at_10", "ndcg_at_10_unmasked", "recall_at_10_unmasked"):
+            metrics[f"{place}/{name}"] = getattr(line, name)
     return metrics
 
 
