@@ -18,21 +18,21 @@ from cli import environment  # noqa: E402
 environment.apply()
 
 
-LONG = ("test_readme", "flows/", "serving/", "services/")
-"""Tests that run whole pipelines and servers: they start first, and the quick ones fill the gaps."""
+LONG = {"flows/": "flows", "test_readme": "readme", "services/": "servers", "serving/": "servers", "cli/test_recommend": "servers"}
+"""Where whole pipelines and servers run, and the worker's group that they share. They start first; the quick ones fill the gaps."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep each module on one worker, and what shares an installation together."""
 
-    def place(item: pytest.Item) -> str:
+    def group(item: pytest.Item) -> str:
         path = item.path.relative_to(Path(__file__).parent).as_posix()
-        return next((long for long in LONG if path.startswith(long)), path)
+        return next((name for place, name in LONG.items() if path.startswith(place)), path)
 
-    items.sort(key=lambda item: LONG.index(place(item)) if place(item) in LONG else len(LONG))
+    order = list(dict.fromkeys(LONG.values()))
+    items.sort(key=lambda item: order.index(group(item)) if group(item) in order else len(order))
     for item in items:
-        group = place(item)
-        item.add_marker(pytest.mark.xdist_group("flows/" if group == "serving/" else group))
+        item.add_marker(pytest.mark.xdist_group(group(item)))
 
 
 def pytest_unconfigure() -> None:
