@@ -31,12 +31,14 @@ def run(
     from tasks.plan import make_plan
     from tasks.services.addresses import mlflow_ui, prefect_ui
     from tasks.services.temporary import temporary_prefect_server
+    from tasks.tracking import require_reachable
 
     start = time.monotonic()
     overrides = parse_overrides(set_)
     loaded = resolve(profile, overrides)
     pages = f"{mlflow_ui()} and {prefect_ui()}"
-    plan = make_plan(loaded, ArtifactStore(home_folder()))  # what is missing is told before anything starts
+    require_reachable()  # what is missing, or down, is told before anything starts
+    plan = make_plan(loaded, ArtifactStore(home_folder()))
     out.print(Text.assemble(("BBQRec", "bold"), ", profile ", (loaded.name, "bold"), f": {printable(loaded.description)}"), soft_wrap=True)
     out.print(f"{len(plan)} stages, each with its gate; everything is kept in {home_folder()}", soft_wrap=True)
     server = environment.running_prefect_server()

@@ -33,6 +33,7 @@ MAX_METRICS = 40
 """Headline metrics a run may have: thousands of keys hang MLflow's pages. Full tables are artifacts."""
 PROCESS_TAG = "bbqrec.process"
 PLOTS = "plots"
+WAY_OUT = "Check MLFLOW_TRACKING_URI, or unset it to use the home folder's own; `bbqrec doctor` looks."
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +54,7 @@ def connect() -> "MlflowClient":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     for chatty in ("alembic", "mlflow"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    uri = tracking_uri()
-    way_out = "Check MLFLOW_TRACKING_URI, or unset it to use the home folder's own; `bbqrec doctor` looks."
-    if uri.startswith("http") and not is_healthy(uri):
-        raise ServiceError(f"MLflow does not answer at {uri}.", way_out)
+    uri = require_reachable()
     import mlflow
 
     mlflow.set_tracking_uri(uri)
@@ -64,8 +62,20 @@ def connect() -> "MlflowClient":
         client = mlflow.MlflowClient()
         client.search_experiments(max_results=1)
     except Exception as error:
-        raise ServiceError(f"MLflow cannot be used at {uri}: {error}", way_out) from None
+        raise ServiceError(f"MLflow cannot be used at {uri}: {error}", WAY_OUT) from None
     return client
+
+
+def require_reachable() -> str:
+    """Ask MLflow's server, where there is one, whether it is up; at once, and without importing MLflow. Returns its address.
+
+    Raises:
+        ServiceError: It does not answer.
+    """
+    uri = tracking_uri()
+    if uri.startswith("http") and not is_healthy(uri):
+        raise ServiceError(f"MLflow does not answer at {uri}.", WAY_OUT)
+    return uri
 
 
 class PipelineTracking:
