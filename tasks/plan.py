@@ -83,7 +83,5 @@ def _source_digests(profile: Profile, store: ArtifactStore) -> dict[str, str]:
     from bbqrec_core.ingest.sources import resolve_source
 
     files = resolve_source(profile.source, None)
-    paths = [files.reviews, files.metadata]
-    if files.image_folder is not None:
-        paths += sorted(path for path in files.image_folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(files.root)): digest for path, digest in store.digests.sha256(paths).items()}
+    paths = [files.reviews, files.metadata, *files.pictures()]
+    return {files.name_of(path): digest for path, digest in store.digests.sha256(paths).items()}

@@ -14,12 +14,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from bbqrec_core.ingest.sources import PICTURE_EXTENSIONS
 from bbqrec_core.progress import track
 
 log = logging.getLogger(__name__)
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
-"""In order of preference, where an item has several."""
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_FILE_BYTES = 1 << 26
 
@@ -45,7 +44,7 @@ def find_images(folder: Path, item_ids: Iterable[str], max_pixels: int, workers:
     """Look at the pictures of items.
 
     Args:
-        folder: Holds pictures named <item_id> and one of `EXTENSIONS`. Other files in it are left alone.
+        folder: Holds pictures named <item_id> and one of `PICTURE_EXTENSIONS`. Other files in it are left alone.
         item_ids: The items. An ID that is no plain file name has no picture: only the folder's own listing is searched.
         max_pixels: Larger pictures are a problem.
         workers: Threads.
@@ -61,7 +60,7 @@ def find_images(folder: Path, item_ids: Iterable[str], max_pixels: int, workers:
 
 
 def _first(item_id: str, names: set[str]) -> str | None:
-    return next((item_id + extension for extension in EXTENSIONS if item_id + extension in names), None)
+    return next((item_id + extension for extension in PICTURE_EXTENSIONS if item_id + extension in names), None)
 
 
 def _check(folder: Path, item_id: str, name: str, max_pixels: int) -> ItemImage:

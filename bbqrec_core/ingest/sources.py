@@ -19,6 +19,10 @@ SHOP_METADATA = "meta.json.gz"
 SHOP_IMAGES = "images"
 
 
+PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
+"""In order of preference, where an item has several."""
+
+
 @dataclass(frozen=True)
 class SourceFiles:
     """Files to ingest, all of them there.
@@ -34,6 +38,12 @@ class SourceFiles:
     metadata: Path
     image_folder: Path | None
     root: Path
+
+    def pictures(self) -> list[Path]:
+        """The pictures that ingest may look at, sorted by name; whatever else lies in the folder is no input."""
+        if self.image_folder is None:
+            return []
+        return sorted(path for path in self.image_folder.iterdir() if path.suffix in PICTURE_EXTENSIONS and path.is_file())
 
     def name_of(self, path: Path) -> str:
         """A file's name as tables carry it: relative to the root, with forward slashes."""
