@@ -22,6 +22,7 @@ LONG = {"flows/": "flows", "test_readme": "readme", "services/": "servers", "ser
 """Where whole pipelines and servers run, and the worker's group that they share. They start first; the quick ones fill the gaps."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep each module on one worker, and what shares an installation together."""
 
