@@ -18,22 +18,18 @@ from cli import environment  # noqa: E402
 environment.apply()
 
 
-LONG = {"flows/": "flows", "test_readme": "readme", "services/": "servers", "serving/": "servers", "cli/test_recommend": "servers"}
-"""Where whole pipelines and servers run, and the worker's group that they share. They start first; the quick ones fill the gaps."""
+LONG = ("flows/test_pipeline", "test_readme", "services/test_servers", "services/", "serving/", "cli/test_recommend")
+"""Where whole pipelines and servers run. They start first, and the quick ones fill the gaps; a module stays on one worker."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep each module on one worker, and what shares an installation together."""
+    """Put the long modules first."""
 
-    def group(item: pytest.Item) -> str:
+    def place(item: pytest.Item) -> int:
         path = item.path.relative_to(Path(__file__).parent).as_posix()
-        return next((name for place, name in LONG.items() if path.startswith(place)), path)
+        return next((place for place, long in enumerate(LONG) if path.startswith(long)), len(LONG))
 
-    order = list(dict.fromkeys(LONG.values()))
-    items.sort(key=lambda item: order.index(group(item)) if group(item) in order else len(order))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=place)
 
 
 def pytest_unconfigure() -> None:

@@ -34,9 +34,8 @@ class SimilarityConfig(Section):
 class SequenceConfig(Section):
     """An item-level causal transformer with a generative and a dense head.
 
-    The defaults are for small catalogues (hundreds of users and items); larger ones want less dropout. On the demo's validation users, one
-    seed, stronger regularisation (dropout 0.5, not 0.3; half the learning rate) left NDCG@10 where it was (0.058) and lowered the log-loss
-    of both heads (dense 6.41 to 6.21, generative 6.18 to 6.08).
+    The defaults are for small catalogues (hundreds of users and items); larger ones want less dropout. `docs/experiments.md` has what they
+    were compared with.
     """
 
     max_history: int = Field(20, ge=1, le=1000, description="items of a history that the model looks at, most recent ones")
