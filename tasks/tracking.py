@@ -86,11 +86,6 @@ class PipelineTracking:
         self._client: MlflowClient | None = None
         self._parent: str | None = None
 
-    @property
-    def parent_run(self) -> str | None:
-        """ID of the parent run, if anything was done."""
-        return self._parent
-
     @contextmanager
     def stage(self, planned: PlannedStage) -> Iterator["StageTracking"]:
         """Follow one stage. Its child run is opened when the stage starts to work, and closed with what became of it."""

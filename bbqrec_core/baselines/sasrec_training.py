@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from bbqrec_core.baselines.config import SasrecConfig
 from bbqrec_core.baselines.sasrec import Sasrec, SasrecModel
 from bbqrec_core.dataset import PADDING, SequenceDataset
+from bbqrec_core.determinism import deterministic_kernels
 from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
 from bbqrec_core.progress import track
@@ -158,15 +158,9 @@ def schedule(share: float, warmup: float) -> float:
 @contextmanager
 def _reproducible(device: str) -> Iterator[None]:
     """Deterministic kernels, and the caller's random state untouched."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     devices = [torch.device(device)] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=devices):
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before, warn_only=warned)
+    with torch.random.fork_rng(devices=devices), deterministic_kernels():
+        yield
 
 
 def _save(

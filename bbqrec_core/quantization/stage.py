@@ -64,15 +64,13 @@ def run(context: StageContext) -> Statistics:
 @contextmanager
 def deterministic(threads: int) -> Iterator[None]:
     """Deterministic kernels and a fixed number of threads, for the time of a `with` block."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a workspace of its own
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(), torch.get_num_threads()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    before = torch.get_num_threads()
     torch.set_num_threads(threads or os.cpu_count() or 1)
     try:
-        yield
+        with deterministic_kernels():
+            yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.set_num_threads(before[2])
+        torch.set_num_threads(before)
 
 
 def choose_device(name: str) -> torch.device:

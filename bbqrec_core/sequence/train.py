@@ -19,6 +19,7 @@ import torch
 from lightning_fabric import Fabric
 
 from bbqrec_core.dataset import EvalSplit
+from bbqrec_core.determinism import deterministic_kernels
 from bbqrec_core.errors import StageError
 from bbqrec_core.progress import track
 from bbqrec_core.sequence.config import SequenceConfig
@@ -62,15 +63,9 @@ def make_fabric(device: str, precision: str) -> Fabric:
 @contextmanager
 def reproducible(seed: int) -> Iterator[None]:
     """Seed torch's own generator and demand deterministic kernels where there are any; both are put back afterwards."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), deterministic_kernels():
         torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        yield
 
 
 def train(
