@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from bbqrec_core import schema
 from bbqrec_core.dataset import SequenceDataset, load_features
+from bbqrec_core.determinism import deterministic_kernels
 from bbqrec_core.quantization.assign import Assignment, EncodedCatalogue, TrainedQuantizer, assign_ids, encode_items
 from bbqrec_core.quantization.collisions import collision_share
 from bbqrec_core.quantization.data import TrainingData, listing_hashes, prepare, representatives
