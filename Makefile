@@ -7,12 +7,12 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run up test lint format stages lock clean
+.PHONY: help install run up test lint format stages lock bench-ingest clean
 
 help:  ## List the commands
 	@echo "BBQRec: raw reviews in, a registered recommender out."
 	@echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@echo
 	@echo "  PROFILE=gift_cards chooses another profile; BBQREC_RAW names the folder of raw files."
 
@@ -56,6 +56,9 @@ stages: $(STAMP)  ## Record the stages' sources for their versions
 lock: $(STAMP)  ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 --no-header --upgrade --quiet -o requirements.lock
 	@echo "==> requirements.lock renewed; the next make command installs it"
+
+bench-ingest: $(STAMP)  ## Measure ingest at 1, 5 and 20 million lines (half an hour, 20 GB of disk)
+	@$(BIN)/python -m benchmarks.ingest $(BENCH)
 
 clean:  ## Remove the environment and caches; the artifacts in .bbqrec stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from bbqrec_core.baselines.config import BaselinesConfig
 from bbqrec_core.config import Section, local_field
@@ -85,6 +85,12 @@ class Profile(Section):
     report: ReportConfig = ReportConfig()
     tracking: TrackingConfig = TrackingConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _something_to_embed(self) -> "Profile":
+        if self.embedding.text is None and self.embedding.image is None and self.source.kind != "sequences":
+            raise ValueError("at least one of `embedding.text` and `embedding.image` must be there")
+        return self
 
     @property
     def experiment(self) -> str:

@@ -41,20 +41,42 @@ RAW_ITEMS = pa.schema(
         ("description", pa.string()),
         ("price", pa.float64()),
         ("image_urls", pa.list_(pa.string())),
+        ("image_path", pa.string()),  # relative to the folder of pictures, where the source names it
         ("file", pa.string()),
         ("line", pa.int64()),
     ]
 )
+CLEANING = pa.schema(
+    [
+        ("field", pa.string()),  # title, brand, categories, description or price
+        ("rule", pa.string()),  # what was done or found, such as tags or debris; sql/cleaned_items.sql and ingest/text.py name them
+        ("items", pa.int64()),  # rows of raw_items on which the rule acted
+    ]
+)
+"""`cleaning.parquet`: what cleaning did to the metadata."""
 REJECTS = pa.schema(
     [
         ("file", pa.string()),
-        ("line", pa.int64()),  # 1-based; null where the reject is no line (an image)
-        ("byte", pa.int64()),  # offset of the line in the decompressed file
+        ("line", pa.int64()),  # 1-based; null where the reject is no line (an image, the end of a cut file)
+        ("byte", pa.int64()),  # offset of the line in the decompressed file; null where that says nothing
         ("reason", pa.string()),
         ("sha256", pa.string()),  # of the line's bytes
         ("text", pa.string()),  # only if the profile asks for it
     ]
 )
+FILES = pa.schema(
+    [
+        ("file", pa.string()),  # relative to the raw folder
+        ("number", pa.int32()),  # in the order of reading
+        ("content", pa.string()),  # interactions or items
+        ("format", pa.string()),  # in words, such as "Amazon 2018 reviews, JSON"
+        ("lines", pa.int64()),  # physical lines; rows or entries where there are no lines
+        ("rejected", pa.int64()),
+        ("folded", pa.int64()),  # interactions with a variant, counted for the item it belongs to
+        ("damage", pa.string()),  # what is wrong with a file of which only the beginning was used
+    ]
+)
+"""`files.parquet`: every file that was read, but for pictures."""
 INTERACTIONS = pa.schema(
     [
         (USER_IDX, pa.int32()),
@@ -64,6 +86,7 @@ INTERACTIONS = pa.schema(
         (RATING, pa.float32()),
         (TIMESTAMP, pa.int64()),
         ("position", pa.int32()),  # 0-based place in the user's sequence
+        ("part", pa.string()),  # train, valid or test
     ]
 )
 ITEMS = pa.schema(
@@ -81,9 +104,12 @@ ITEMS = pa.schema(
     ]
 )
 TRAIN_SEQUENCES = pa.schema([(USER_IDX, pa.int32()), (HISTORY, pa.list_(pa.int32()))])
-"""A user's train items (item_idx) in time order, whole: training truncates it, statistics of behaviour use all of it."""
+"""A user's train items (item_idx) in time order; whole, or the latest if the profile's split sets a maximum. Training may truncate it
+further, statistics of behaviour use all of it."""
 EVAL_SEQUENCES = pa.schema([(USER_IDX, pa.int32()), (HISTORY, pa.list_(pa.int32())), (TARGET, pa.int32())])
-"""All that came before the target, in time order, and the target. `valid.parquet` and `test.parquet`."""
+"""What came before the target, in time order (all, or the latest as in train), and the target. `valid.parquet` and `test.parquet`."""
+GIVEN_CODES = pa.schema([(ITEM_IDX, pa.int32()), (TEXT, pa.list_(pa.int16())), (IMAGE, pa.list_(pa.int16()))])
+"""`given_codes.parquet`: published semantic IDs, one row per item in item_idx order, null where an item has none; of kind `sequences`."""
 
 
 def embedding_schema(modality: str, dimensions: int) -> pa.Schema:

@@ -13,6 +13,7 @@ from cli import environment
 from cli.console import err, out, printable, show_logs
 from cli.overrides import parse_overrides
 from cli.summary import print_summary
+from tasks.stages import StageName
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 def run(
     profile: Annotated[str, typer.Argument(help="a shipped profile's name, or the path of a YAML file")] = "demo",
     set_: Annotated[list[str], typer.Option("--set", "-s", help="override a field, such as --set sequence.epochs=5; repeatable")] = [],  # noqa: B006
+    until: Annotated[
+        StageName | None, typer.Option(help="stop after this stage, such as --until ingest", metavar="STAGE", show_choices=True)
+    ] = None,
 ) -> None:
     """Run the whole pipeline on PROFILE. What was made before and still holds is not made again."""
     from bbqrec_core.home import home_folder
@@ -47,7 +51,7 @@ def run(
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # what happens is said once, by us; Prefect's server gets it all
     show_logs()
     with nullcontext(server) if server else temporary_prefect_server(meanwhile=_import_flows):
-        summary = _retrain(profile, overrides)
+        summary = _retrain(profile, overrides, until)
     print_summary(summary, time.monotonic() - start, pages)
 
 
@@ -55,7 +59,7 @@ def _import_flows() -> None:
     importlib.import_module("flows.retrain")
 
 
-def _retrain(profile: str, overrides: "BaseModel | None") -> "Summary":
+def _retrain(profile: str, overrides: "BaseModel | None", until: StageName | None) -> "Summary":
     from prefect import tags
 
     from flows.retrain import retrain
@@ -63,4 +67,4 @@ def _retrain(profile: str, overrides: "BaseModel | None") -> "Summary":
     from tasks.services.processes import identity
 
     with tags(PROCESS_TAG + identity()):  # so that `bbqrec up` can tell a killed run from a living one
-        return retrain(profile=profile, overrides=overrides)
+        return retrain(profile=profile, overrides=overrides, until=until)

@@ -14,6 +14,7 @@ def status(
     set_: Annotated[list[str], typer.Option("--set", "-s", help="override a field, as in `bbqrec run`")] = [],  # noqa: B006
 ) -> None:
     """Show, stage by stage, what a run of PROFILE would find done and what it would do."""
+    from bbqrec_core.data_note import data_note
     from bbqrec_core.home import home_folder
     from bbqrec_core.store import ArtifactStore
     from cli.overrides import parse_overrides
@@ -24,6 +25,7 @@ def status(
 
     loaded = resolve(profile, parse_overrides(set_))
     store = ArtifactStore(home_folder())
+    ingested: Mapping[str, Any] = {}
     table = Table(box=None, pad_edge=False)
     for heading in ("stage", "artifact", "state", "gate", "made"):
         table.add_column(heading)
@@ -34,9 +36,14 @@ def status(
             continue
         judged = store.lookup(gate_ref(planned.ref, loaded.gates))
         statistics = artifact.manifest["statistics"]
+        if name == "ingest":
+            ingested = statistics
         told = headline(name, statistics, _standing(statistics) if name == "register" else "")
         table.add_row(name, planned.ref.fingerprint, "done", "judged" if judged else "to judge", told)
     out.print(table)
+    note = data_note(loaded.source.note, ingested)
+    if note:
+        out.print(f"About this data: {note}", style="yellow", soft_wrap=True)
 
 
 def _standing(statistics: Mapping[str, Any]) -> str:

@@ -13,7 +13,8 @@ def print_summary(summary: Summary, seconds: float, pages: str) -> None:
     """Print stages, metrics, where things are (`pages`: those that `make up` serves), and what to try next."""
     out.print()
     out.print(_stages(summary))
-    out.print(_models(summary))
+    if summary.models:
+        out.print(_models(summary))
     if summary.note:
         out.print(f"About this data: {summary.note}", style="yellow", soft_wrap=True)
     for encoder in summary.encoders:
@@ -21,15 +22,20 @@ def print_summary(summary: Summary, seconds: float, pages: str) -> None:
             out.print(f"Pictures are embedded by a {encoder.partition(': ')[2]}: no gain from images is claimed.", style="yellow")
     cached = sum(line.cached for line in summary.stages)
     out.print(f"\nDone in {seconds:.0f} s: {len(summary.stages) - cached} stages made, {cached} cached.", style="bold")
-    out.print(f"  Model      {summary.model_uri}  ({summary.standing})", soft_wrap=True)
-    out.print(f"  Report     {summary.report}", soft_wrap=True)
+    if summary.model_version is not None:
+        out.print(f"  Model      {summary.model_uri}  ({summary.standing})", soft_wrap=True)
+    if summary.report is not None:
+        out.print(f"  Report     {summary.report}", soft_wrap=True)
     out.print(f"  MLflow and Prefect in the browser: make up, then {pages}")
     out.print("\nTry next:")
-    for command, purpose in _suggestions(shlex.quote(summary.profile_argument)):
+    for command, purpose in _suggestions(shlex.quote(summary.profile_argument), summary):
         out.print(f"  .venv/bin/bbqrec {command:<45}  {purpose}", soft_wrap=True)
 
 
-def _suggestions(profile: str) -> list[tuple[str, str]]:
+def _suggestions(profile: str, summary: Summary) -> list[tuple[str, str]]:
+    if summary.report is None:
+        last = summary.stages[-1].name
+        return [(f"inspect {profile}/{last} --rows 3", f"what `{last}` made"), (f"run {profile}", "the rest of the pipeline")]
     return [
         (f"recommend {profile}", "recommendations for some of its users"),
         (f"run {profile} --set sequence.learning_rate=0.002", "retrains, re-embeds nothing"),

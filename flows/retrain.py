@@ -5,6 +5,7 @@ import re
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
+from bbqrec_core.errors import ProfileError
 from flows.baselines import baselines
 from flows.embed import embed
 from flows.evaluate import evaluate
@@ -16,6 +17,7 @@ from flows.register import register
 from flows.report import report
 from flows.shop import shop
 from flows.train import train
+from tasks.stages import StageName
 from tasks.summary import Summary, summarise
 
 FLOWS = {
@@ -32,16 +34,21 @@ FLOWS = {
 
 
 @flow(name="retrain")
-def retrain(profile: str = "demo", overrides: Overrides | None = None) -> Summary:
+def retrain(profile: str = "demo", overrides: Overrides | None = None, until: StageName | None = None) -> Summary:
     """Run every stage of a profile, in order; what stands already is not made again.
 
     Args:
         profile: A shipped profile's name, or the path of a YAML file.
         overrides: Profile fields to replace, merged as `extends` merges; fields that are not named keep the profile's values.
+        until: The last stage to run; none runs them all.
     """
     with pipeline(profile, overrides) as current:
+        if until is not None and until not in current.plan:
+            raise ProfileError(f"The pipeline of profile '{profile}' has no stage `{until}`.", f"It has {', '.join(current.plan)}.")
         for stage in current.plan:
             FLOWS[stage](profile=profile, overrides=overrides)
+            if stage == until:
+                break
         summary = summarise(current.profile, profile, current.outcomes, current.tracking)
         create_markdown_artifact(summary.markdown(), key=artifact_key(current.profile.name), description="What this run made")
         return summary

@@ -1,9 +1,13 @@
--- deduplicated: one row per user and item. The earliest review stays; of several at that time, the first line.
--- From: raw_interactions.
+-- deduplicated: one row per user and item. The earliest interaction stays; of several at that time, the one read first.
+-- Those rated below $min_rating (or not at all, where one is set) are left out before.
+-- From: read_interactions, user_codes, item_codes.
 SELECT
-    user_id,
-    item_id,
-    arg_min(rating, (timestamp, line)) AS rating,
+    user_code,
+    item_code,
+    arg_min(rating, (timestamp, file, line)) AS rating,
     min(timestamp) AS timestamp
-FROM raw_interactions
-GROUP BY user_id, item_id
+FROM read_interactions
+JOIN user_codes USING (user_id)
+JOIN item_codes USING (item_id)
+WHERE $min_rating IS NULL OR rating >= $min_rating
+GROUP BY user_code, item_code

@@ -17,6 +17,6 @@ LEFT JOIN item_images USING (item_id)
 LEFT JOIN (
     SELECT item_idx, count(*) AS train_count
     FROM interactions
-    WHERE position < train_length
+    WHERE part = 'train'
     GROUP BY item_idx
 ) AS train_counts USING (item_idx)

@@ -1,9 +1,9 @@
--- parsed_metadata: one row per line of a metadata file in the Amazon 2018 dialect; `reason` says why a line cannot be used.
+-- parsed: one row per line of a metadata file in the Amazon 2018 dialect; `reason` says why a line cannot be used.
 -- From: spool (line, text), a block of screened lines.
 WITH read AS (
     SELECT
         line,
-        starts_with(ltrim(text, chr(32) || chr(9) || chr(13)), '{') AS is_object,
+        is_object(text) AS is_object,
         -- Null where the text is no JSON. Each line is parsed once, however many fields are asked for.
         TRY(json_extract(
             text, ['$.asin', '$.title', '$.brand', '$.category', '$.description', '$.price', '$.imageURLHighRes', '$.imageURL']
@@ -29,6 +29,7 @@ SELECT
     json_texts(fields[4]) AS categories,
     array_to_string(json_texts(fields[5]), ' ') AS description,
     json_extract_string(fields[6], '$') AS price,
-    CASE WHEN len(json_texts(fields[7])) > 0 THEN json_texts(fields[7]) ELSE json_texts(fields[8]) END AS image_urls
+    CASE WHEN len(json_texts(fields[7])) > 0 THEN json_texts(fields[7]) ELSE json_texts(fields[8]) END AS image_urls,
+    CAST(NULL AS VARCHAR) AS image_path
 FROM judged
 ORDER BY line

@@ -1,16 +1,28 @@
 -- statistics_interactions: one row of numbers on interactions and splits.
--- From: interactions, valid, test, items.
+-- From: interactions, train, valid, test, items.
 WITH users AS (
-    SELECT user_idx, any_value(length) AS length
+    SELECT user_idx, count(*) AS length, count(*) FILTER (WHERE part = 'test') AS in_test
     FROM interactions
     GROUP BY user_idx
 ),
-targets AS (
-    SELECT
-        max(timestamp) FILTER (WHERE position = length - 1) AS last_time,
-        max(timestamp) FILTER (WHERE position = length - 2) AS time_before
+-- When the targets of test happened, and how many interactions of the user have that very time: chance chose among them.
+moments AS (
+    SELECT user_idx, timestamp, count(*) AS together
     FROM interactions
-    WHERE length >= 3
+    GROUP BY user_idx, timestamp
+),
+targets AS (
+    SELECT user_idx, arg_min(timestamp, position) AS timestamp
+    FROM interactions
+    SEMI JOIN test USING (user_idx)
+    WHERE part = 'test'
+    GROUP BY user_idx
+),
+-- Where each user's validation or test begins: nothing of train may lie behind it.
+borders AS (
+    SELECT user_idx, min(position) AS border
+    FROM interactions
+    WHERE part <> 'train'
     GROUP BY user_idx
 )
 SELECT
@@ -24,14 +36,19 @@ SELECT
     (SELECT max(length) FROM users) AS sequence_max,
     (SELECT min(timestamp) FROM interactions) AS first_timestamp,
     (SELECT max(timestamp) FROM interactions) AS last_timestamp,
-    (SELECT count(*) FROM users) AS train_rows,
-    (SELECT count(*) FROM interactions WHERE position < train_length) AS train_interactions,
+    (SELECT coalesce((max(timestamp) - min(timestamp)) / 86400, 0) FROM interactions) AS days,
+    (
+        SELECT count(*) FROM interactions JOIN borders USING (user_idx) WHERE part = 'train' AND position >= border
+    ) AS misplaced_interactions,
+    (SELECT count(*) FROM train) AS train_rows,
+    (SELECT count(*) FROM interactions WHERE part = 'train') AS train_interactions,
     (SELECT count(*) FROM valid) AS valid_rows,
     (SELECT count(*) FROM test) AS test_rows,
-    (SELECT count(*) FROM users WHERE length < 3) AS users_train_only,
+    (SELECT count(*) FROM users WHERE in_test = 0) AS users_train_only,
+    (SELECT count(*) FROM users WHERE in_test > 0) - (SELECT count(*) FROM test) AS users_without_history,
     (SELECT count(*) FROM valid JOIN items ON target = item_idx WHERE train_count = 0) AS cold_valid,
     (SELECT count(*) FROM test JOIN items ON target = item_idx WHERE train_count = 0) AS cold_test,
-    (SELECT coalesce(avg(CAST(last_time = time_before AS INTEGER)), 0.0) FROM targets) AS tied_target_share,
+    (SELECT coalesce(avg(CAST(together > 1 AS INTEGER)), 0.0) FROM targets JOIN moments USING (user_idx, timestamp)) AS tied_target_share,
     (SELECT count(*) FROM interactions WHERE user_id IS NULL OR user_idx IS NULL) AS null_user_id,
     (SELECT count(*) FROM interactions WHERE item_id IS NULL OR item_idx IS NULL) AS null_item_id,
     (SELECT count(*) FROM interactions WHERE rating IS NULL) AS null_rating,

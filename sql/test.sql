@@ -1,9 +1,9 @@
--- test: for users with at least three interactions, the last one, and all that came before it.
+-- test: for users with an item in test and some before: the first of those in test, and the latest $max_history items before it.
 -- From: interactions.
 SELECT
     user_idx,
-    list(item_idx ORDER BY position) FILTER (WHERE position < length - 1) AS history,
-    any_value(item_idx) FILTER (WHERE position = length - 1) AS target
+    latest(list(item_idx ORDER BY position) FILTER (WHERE part <> 'test'), $max_history) AS history,
+    arg_min(item_idx, position) FILTER (WHERE part = 'test') AS target
 FROM interactions
-WHERE length >= 3
 GROUP BY user_idx
+HAVING count(*) FILTER (WHERE part <> 'test') > 0 AND count(*) FILTER (WHERE part = 'test') > 0

@@ -1,6 +1,6 @@
--- train: each user's items but the last two, in time order.
+-- train: each user's train items in time order, the latest $max_history of them where that is set.
 -- From: interactions.
-SELECT user_idx, list(item_idx ORDER BY position) AS history
+SELECT user_idx, latest(list(item_idx ORDER BY position), $max_history) AS history
 FROM interactions
-WHERE position < train_length
+WHERE part = 'train'
 GROUP BY user_idx

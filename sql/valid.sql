@@ -1,9 +1,9 @@
--- valid: for users with at least three interactions, the one before the last, and all that came before it.
+-- valid: for users with train items and one in validation: the first of those, and the latest $max_history items of train.
 -- From: interactions.
 SELECT
     user_idx,
-    list(item_idx ORDER BY position) FILTER (WHERE position < length - 2) AS history,
-    any_value(item_idx) FILTER (WHERE position = length - 2) AS target
+    latest(list(item_idx ORDER BY position) FILTER (WHERE part = 'train'), $max_history) AS history,
+    arg_min(item_idx, position) FILTER (WHERE part = 'valid') AS target
 FROM interactions
-WHERE length >= 3
 GROUP BY user_idx
+HAVING count(*) FILTER (WHERE part = 'train') > 0 AND count(*) FILTER (WHERE part = 'valid') > 0

@@ -83,5 +83,4 @@ def _source_digests(profile: Profile, store: ArtifactStore) -> dict[str, str]:
     from bbqrec_core.ingest.sources import resolve_source
 
     files = resolve_source(profile.source, None)
-    paths = [files.reviews, files.metadata, *files.pictures()]
-    return {files.name_of(path): digest for path, digest in store.digests.sha256(paths).items()}
+    return {files.name_of(path): digest for path, digest in store.digests.sha256(files.all()).items()}

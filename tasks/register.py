@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from bbqrec_core import schema
+from bbqrec_core.data_note import data_note
 from bbqrec_core.errors import StageError
 from bbqrec_core.home import PROJECT
 from bbqrec_core.stage import StageContext, Statistics
 from bbqrec_core.store import Artifact
-from tasks.tracking import connect
+from tasks.tracking import PARTIAL_TAG, connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -104,8 +105,11 @@ def _facts(context: StageContext) -> dict[str, str]:
         "bbqrec.items": str(statistics["ingest"]["items"]),
         "bbqrec.demo_encoder": str(any(about["is_demo_encoder"] for about in encoders.values())).lower(),
     }
-    if context.profile.source.note:
-        facts["bbqrec.data_note"] = context.profile.source.note
+    note = data_note(context.profile.source.note, statistics["ingest"])
+    if note:
+        facts["bbqrec.data_note"] = note
+    if statistics["ingest"].get("partial"):
+        facts[PARTIAL_TAG] = "true"
     return facts
 
 

@@ -5,8 +5,11 @@ with what was recorded for that version, so that nobody forgets (`make stages` r
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from bbqrec_core.profile import Profile
+
+StageName = Literal["shop", "ingest", "embed", "quantize", "train", "baselines", "evaluate", "register", "report"]
 
 
 @dataclass(frozen=True)
@@ -45,19 +48,28 @@ STAGES = (
     ),
     Stage(
         "ingest",
-        version=1,
+        version=2,
         entry="bbqrec_core.ingest.stage:run",
         inputs=("shop",),
-        sections=("source.kind", "source.reviews", "source.metadata", "source.images", "ingest", "seed"),
+        sections=(
+            "source.kind",
+            "source.reviews",
+            "source.metadata",
+            "source.images",
+            "source.tables",
+            "source.sequences",
+            "ingest",
+            "seed",
+        ),
         sources=("sql",),
         headline="{interactions:,} interactions, {users:,} users, {items:,} items of {lines_read:,} lines",
     ),
     Stage(
         "embed",
-        version=1,
+        version=2,
         entry="bbqrec_core.embedding.stage:run",
         inputs=("shop", "ingest"),
-        sections=("embedding", "source.kind", "source.reviews", "source.metadata", "source.images"),
+        sections=("embedding", "source.kind", "source.images"),
         sources=("bbqrec_core/embedding/demo_clip",),
         headline="{items:,} items, {text_share:.0%} with text, {image_share:.0%} with a picture",
     ),
@@ -108,7 +120,7 @@ STAGES = (
     ),
     Stage(
         "report",
-        version=1,
+        version=2,
         entry="bbqrec_core.report.stage:run",
         inputs=("shop", "ingest", "embed", "quantize", "train", "baselines", "evaluate"),
         sections=(
@@ -117,8 +129,6 @@ STAGES = (
             "description",
             "source.kind",
             "source.note",
-            "source.reviews",
-            "source.metadata",
             "source.images",
             "gates",
         ),

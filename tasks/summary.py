@@ -7,11 +7,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from bbqrec_core.data_note import data_note
 from bbqrec_core.profile import Profile
 from bbqrec_core.stage import Statistics
 from tasks.runner import StageOutcome
 from tasks.stages import BY_NAME
-from tasks.tracking import PLOTS, PipelineTracking
+from tasks.tracking import PARTIAL_TAG, PLOTS, PipelineTracking
 
 WITHOUT_ALIAS = "neither champion nor challenger"
 
@@ -48,11 +49,11 @@ class Summary(BaseModel):
         profile: The profile's name.
         profile_argument: The profile as it was asked for, by name or path: what another command takes.
         note: What a reader of results must know of this data.
-        stages: In the pipeline's order.
-        models: Best first.
-        report: The HTML report.
-        model_name: Registered model.
-        model_version: The version that this run made or found.
+        stages: In the pipeline's order, as far as it ran.
+        models: Best first; none where the pipeline ended before `evaluate`.
+        report: The HTML report, if it came to that.
+        model_name: Registered model, or empty.
+        model_version: The version that this run made or found, if any.
         model_alias: The alias that version has in the registry now, or empty.
         champion_version: The version that serves, where it is another one.
         encoders: Which encoders the embeddings come from.
@@ -63,10 +64,10 @@ class Summary(BaseModel):
     note: str
     stages: list[StageLine]
     models: list[ModelLine]
-    report: Path
-    model_name: str
-    model_version: int
-    model_alias: str
+    report: Path | None = None
+    model_name: str = ""
+    model_version: int | None = None
+    model_alias: str = ""
     champion_version: int | None = None
     encoders: list[str]
 
@@ -86,15 +87,19 @@ class Summary(BaseModel):
         stages = "\n".join(
             f"| {line.name} | {'cached' if line.cached else f'{line.seconds:.1f} s'} | {line.headline} |" for line in self.stages
         )
+        if self.model_version is None:
+            return f"## {self.profile}{self._notes()}\n\n| stage | time | made |\n| --- | --- | --- |\n{stages}\n"
         models = "\n".join(
             f"| {line.name} | {line.ndcg_at_10:.4f} | {line.recall_at_10:.4f} | {line.ndcg_at_10_unmasked:.4f} |" for line in self.models
         )
-        notes = "".join(f"\n\n> {note}" for note in (self.note, *self.encoders) if note)
         return (
-            f"## {self.profile}: {self.model_name} {self.standing}{notes}\n\n"
+            f"## {self.profile}: {self.model_name} {self.standing}{self._notes()}\n\n"
             f"| model | NDCG@10 | Recall@10 | NDCG@10, seen not masked |\n| --- | --- | --- | --- |\n{models}\n\n"
             f"| stage | time | made |\n| --- | --- | --- |\n{stages}\n\nReport: `{self.report}`\n"
         )
+
+    def _notes(self) -> str:
+        return "".join(f"\n\n> {note}" for note in (self.note, *self.encoders) if note)
 
 
 def headline(stage: str, statistics: Statistics, standing: str = "") -> str:
@@ -118,15 +123,14 @@ def summarise(profile: Profile, argument: str, outcomes: Mapping[str, StageOutco
         outcomes: What became of each stage.
         tracking: Its MLflow runs.
     """
-    registered = outcomes["register"].statistics
-    name, version = str(registered["model_name"]), int(str(registered["version"]))
-    alias, champion = _standing(name, version)
-    folder = outcomes["report"].artifact.path
-    embedded = outcomes["embed"].statistics
+    registered = _statistics(outcomes, "register")
+    name, version = str(registered.get("model_name", "")), int(str(registered["version"])) if registered else None
+    alias, champion = _standing(name, version) if version is not None else ("", None)
+    embedded = _statistics(outcomes, "embed")
     summary = Summary(
         profile=profile.name,
         profile_argument=argument,
-        note=profile.source.note,
+        note=data_note(profile.source.note, _statistics(outcomes, "ingest")),
         stages=[
             StageLine(
                 name=stage,
@@ -138,8 +142,8 @@ def summarise(profile: Profile, argument: str, outcomes: Mapping[str, StageOutco
             )
             for stage, outcome in outcomes.items()
         ],
-        models=_model_lines(outcomes["evaluate"].artifact.path),
-        report=folder / "report.html",
+        models=_model_lines(outcomes["evaluate"].artifact.path) if "evaluate" in outcomes else [],
+        report=outcomes["report"].artifact.path / "report.html" if "report" in outcomes else None,
         model_name=name,
         model_version=version,
         model_alias=alias,
@@ -147,8 +151,14 @@ def summarise(profile: Profile, argument: str, outcomes: Mapping[str, StageOutco
         encoders=[f"{kind}: {embedded[f'{kind}_encoder']}" for kind in ("text", "image") if embedded.get(f"{kind}_encoder")],
     )
     tracking.headline(_metrics(summary), _tags(summary, outcomes))
-    tracking.artifacts(folder / "report.html", folder / PLOTS, outcomes["evaluate"].artifact.path / "metrics.parquet")
+    if summary.report is not None:
+        tracking.artifacts(summary.report, summary.report.parent / PLOTS, outcomes["evaluate"].artifact.path / "metrics.parquet")
     return summary
+
+
+def _statistics(outcomes: Mapping[str, StageOutcome], stage: str) -> Statistics:
+    """A stage's statistics; none where the pipeline ended before it."""
+    return outcomes[stage].statistics if stage in outcomes else {}
 
 
 def _standing(name: str, version: int) -> tuple[str, int | None]:
@@ -193,7 +203,11 @@ def _metrics(summary: Summary) -> dict[str, float]:
 
 def _tags(summary: Summary, outcomes: Mapping[str, StageOutcome]) -> dict[str, str]:
     tags = {f"bbqrec.artifact.{name}": outcome.artifact.ref.fingerprint for name, outcome in outcomes.items()}
-    tags |= {"mlflow.note.content": summary.markdown(), "bbqrec.model": f"{summary.model_name}/{summary.model_version}"}
+    tags["mlflow.note.content"] = summary.markdown()
+    if summary.model_version is not None:
+        tags["bbqrec.model"] = f"{summary.model_name}/{summary.model_version}"
+    if _statistics(outcomes, "ingest").get("partial"):
+        tags[PARTIAL_TAG] = "true"
     if any("demo encoder" in encoder for encoder in summary.encoders):
         tags["bbqrec.demo_encoder"] = "true"
     return tags

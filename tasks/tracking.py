@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 MAX_METRICS = 40
 """Headline metrics a run may have: thousands of keys hang MLflow's pages. Full tables are artifacts."""
 PROCESS_TAG = "bbqrec.process"
+PARTIAL_TAG = "bbqrec.partial"
+"""On runs, data sets and model versions that rest on part of the data: files that were cut off."""
 PLOTS = "plots"
+MAX_SOURCE = 1000
+"""Characters of a data set's address; a category may have very many files."""
 WAY_OUT = "Check MLFLOW_TRACKING_URI, or unset it to use the home folder's own; `bbqrec doctor` looks."
 
 log = logging.getLogger(__name__)
@@ -185,6 +189,8 @@ class StageTracking:
             client.log_artifact(run, str(artifact.path / name))
         if self._planned.stage.name == "ingest":
             self._log_dataset(client, artifact)
+        if statistics.get("partial"):
+            client.set_tag(run, PARTIAL_TAG, "true")
 
     def judged(self, gate: GateResult) -> None:
         """Log what the gate said of a stage that was made."""
@@ -204,16 +210,20 @@ class StageTracking:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         profile = self._pipeline._profile
+        files = pq.read_table(artifact.path / "files.parquet", columns=["file"])["file"].to_pylist()
         sizes = json.dumps({name: artifact.manifest["statistics"].get(name) for name in ("interactions", "users", "items")})
         dataset = Dataset(
             name=profile.name,
             digest=artifact.ref.fingerprint,
             source_type="local",
-            source=json.dumps({"uri": f"{profile.source.kind}:{profile.source.reviews or 'shop'}"}),
+            source=json.dumps({"uri": f"{profile.source.kind}:{', '.join(files) or 'shop'}"[:MAX_SOURCE]}),
             profile=sizes,
         )
+        tags = [InputTag("mlflow.data.context", "training")]
+        if artifact.manifest["statistics"].get("partial"):
+            tags.append(InputTag(PARTIAL_TAG, "true"))
         for run in (self.open(), self._pipeline.open_parent()):
-            client.log_inputs(run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+            client.log_inputs(run, [DatasetInput(dataset, tags)])
 
 
 def mark_abandoned_runs(client: "MlflowClient", experiment: str) -> int:

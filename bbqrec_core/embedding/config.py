@@ -44,13 +44,7 @@ class ImageEncoderConfig(Section):
 
 
 class EmbeddingConfig(Section):
-    """One encoder per modality; `null` leaves a modality out."""
+    """One encoder per modality; `null` leaves a modality out, unless the source gives published codes for it, which then stand in."""
 
     text: TextEncoderConfig | None = TextEncoderConfig()
     image: ImageEncoderConfig | None = ImageEncoderConfig()
-
-    @model_validator(mode="after")
-    def _something_to_embed(self) -> Self:
-        if self.text is None and self.image is None:
-            raise ValueError("at least one of `text` and `image` must be there")
-        return self

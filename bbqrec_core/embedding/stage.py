@@ -13,9 +13,11 @@ from bbqrec_core import schema
 from bbqrec_core.embedding import image as images
 from bbqrec_core.embedding import text as texts
 from bbqrec_core.embedding.batches import Shard, encode_in_shards
+from bbqrec_core.embedding.codes import NAME as CODES
+from bbqrec_core.embedding.codes import code_features, given_modalities
 from bbqrec_core.embedding.devices import prepare_device
 from bbqrec_core.embedding.statistics import VectorStatistics
-from bbqrec_core.ingest.sources import resolve_source
+from bbqrec_core.ingest.sources import image_folder
 from bbqrec_core.stage import StageContext, Statistics
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ def run(context: StageContext) -> Statistics:
     """Embed every item.
 
     Reads `items.parquet` of `ingest` and the pictures of the source. Writes `<modality>_embedding.parquet` for each configured modality,
-    and `encoders.json`. A modality that the profile leaves out has no file, dimensions 0 and share 0.
+    and `encoders.json`. A modality that the profile leaves out has no file, dimensions 0 and share 0, unless the source gives codes for it.
 
     Returns:
         items; per modality <m>_dimensions, <m>_share, <m>_nan_rows, <m>_zero_rows, <m>_mean_norm, <m>_duplicate_share, <m>_encoder;
@@ -55,6 +57,8 @@ def run(context: StageContext) -> Statistics:
         )
         _write(context.out, schema.TEXT, encoder.dimensions, shards, text_statistics)
         about[schema.TEXT] = _about(encoder.name, encoder.dimensions, encoder.weights_sha256, False)
+    elif schema.TEXT in given_modalities(context.input("ingest")):
+        about[schema.TEXT] = _write_codes(context, schema.TEXT, text_statistics)
     statistics |= text_statistics.row(str(about[schema.TEXT]["name"]) if schema.TEXT in about else None)
 
     image_statistics = VectorStatistics(schema.IMAGE)
@@ -71,6 +75,8 @@ def run(context: StageContext) -> Statistics:
         about[schema.IMAGE] = _about(eye.name, eye.dimensions, eye.weights_sha256, eye.is_demo)
         if eye.is_demo:
             log.info("pictures are seen by a demo encoder: no gain from images can be claimed on real data")
+    elif schema.IMAGE in given_modalities(context.input("ingest")):
+        about[schema.IMAGE] = _write_codes(context, schema.IMAGE, image_statistics)
     statistics |= image_statistics.row(str(about[schema.IMAGE]["name"]) if schema.IMAGE in about else None)
     statistics["nan_values"] = text_statistics.nan_rows + image_statistics.nan_rows
     statistics["zero_vectors"] = text_statistics.zero_rows + image_statistics.zero_rows
@@ -81,13 +87,20 @@ def run(context: StageContext) -> Statistics:
     return statistics
 
 
+def _write_codes(context: StageContext, modality: str, statistics: VectorStatistics) -> dict[str, str | int | bool]:
+    shard = code_features(context.input("ingest"), modality)
+    _write(context.out, modality, shard.vectors.shape[1], iter([shard]), statistics)
+    log.info("%s: vectors from published codes", modality)
+    return _about(CODES, shard.vectors.shape[1], "", False)
+
+
 def _about(name: str, dimensions: int, weights_sha256: str, is_demo: bool) -> dict[str, str | int | bool]:
     return {"name": name, "dimensions": dimensions, "is_demo_encoder": is_demo, "weights_sha256": weights_sha256}
 
 
 def _image_paths(context: StageContext, items: pa.Table) -> list[Path | None]:
     """A file per item, None where ingest found no readable picture."""
-    folder = resolve_source(context.profile.source, context.inputs.get("shop")).image_folder
+    folder = image_folder(context.profile.source, context.inputs.get("shop"))
     names = items["image_file"].to_pylist()
     if folder is None:
         log.warning("the source names no folder of pictures: every item goes without")

@@ -14,15 +14,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from duckdb.func import SPECIAL
+from duckdb.func import ARROW, SPECIAL
 
 from bbqrec_core.errors import StageError
-from bbqrec_core.ingest.text import clean_list, clean_text
+from bbqrec_core.ingest.text import CLEANED_SQL, clean_texts
 
 log = logging.getLogger(__name__)
 
 ROWS_PER_GROUP = 1 << 17
-Parameters = dict[str, str | int | float]
 
 
 class Database:
@@ -30,19 +29,15 @@ class Database:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        self._grown: set[str] = set()
 
-    def make(self, table: str, query: str | None = None, **parameters: Any) -> None:
+    def make(self, table: str, query: str | None = None, *, temporary: bool = False, view: bool = False, **parameters: Any) -> None:
         """Create or replace a table by the query in sql/<query>.sql, named like the table if not given."""
-        self._connection.execute(f"CREATE OR REPLACE TABLE {table} AS\n{sql(query or table)}", parameters)
+        kind = "VIEW" if view else "TEMP TABLE" if temporary else "TABLE"
+        self._connection.execute(f"CREATE OR REPLACE {kind} {table} AS\n{sql(query or table)}", parameters)
 
-    def append(self, table: str, query: str | None = None, **parameters: Any) -> None:
-        """Like `make`, but from the second time on adds to the table."""
-        if table not in self._grown:
-            self.make(table, query, **parameters)
-            self._grown.add(table)
-        else:
-            self._connection.execute(f"INSERT INTO {table}\n{sql(query or table)}", parameters)
+    def execute(self, text: str, **parameters: Any) -> None:
+        """Run a small statement given as text."""
+        self._connection.execute(text, parameters)
 
     def insert(self, table: str, rows: pa.Table) -> None:
         """Add Arrow rows to a table, which they define if it is not there."""
@@ -51,7 +46,7 @@ class Database:
             self._connection.execute(f"INSERT INTO {table} FROM arrow_rows")
 
     @contextmanager
-    def view(self, name: str, rows: pa.Table) -> Iterator[None]:
+    def view(self, name: str, rows: pa.Table | pa.RecordBatchReader) -> Iterator[None]:
         """Let queries read an Arrow table by a name."""
         self._connection.register(name, rows)
         try:
@@ -67,6 +62,10 @@ class Database:
     def drop(self, table: str) -> None:
         """Drop a table that is no longer needed."""
         self._connection.execute(f"DROP TABLE IF EXISTS {table}")
+
+    def has(self, table: str) -> bool:
+        """Whether there is a table."""
+        return bool(self.rows("SELECT 1 FROM duckdb_tables() WHERE table_name = $table", table=table))
 
     def rows(self, text: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """All rows of a small query given as text."""
@@ -136,7 +135,7 @@ def open_database(folder: Path, memory_limit: str, threads: int) -> Iterator[Dat
     if threads:
         config["threads"] = threads
     try:
-        with closing(duckdb.connect(str(file), config=config)) as connection, _cleaners(connection):
+        with closing(duckdb.connect(str(file), config=config)) as connection, _cleaner(connection):
             connection.execute("SET enable_progress_bar = false")
             connection.execute(sql("macros"))
             yield Database(connection)
@@ -152,17 +151,15 @@ def open_database(folder: Path, memory_limit: str, threads: int) -> Iterator[Dat
 
 
 @contextmanager
-def _cleaners(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Let queries call the cleaners of texts."""
-    # They answer None for text of which nothing is left, which DuckDB allows only with handling of nulls "special".
-    connection.create_function("clean_text", clean_text, ["VARCHAR"], "VARCHAR", null_handling=SPECIAL)
-    connection.create_function("clean_list", clean_list, ["VARCHAR[]"], "VARCHAR[]", null_handling=SPECIAL)
+def _cleaner(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Let queries call the cleaner of texts."""
+    # It answers null for text of which nothing is left, which DuckDB allows only with handling of nulls "special".
+    connection.create_function("clean_text", clean_texts, ["VARCHAR"], CLEANED_SQL, type=ARROW, null_handling=SPECIAL)
     try:
         yield
     finally:
         # Otherwise the interpreter's end complains of leaks.
         connection.remove_function("clean_text")
-        connection.remove_function("clean_list")
 
 
 def _first_line(error: Exception) -> str:

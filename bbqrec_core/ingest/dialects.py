@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from bbqrec_core.errors import SourceError
+from bbqrec_core.ingest.line_files import LineFormat
 from bbqrec_core.ingest.literals import to_json
 
-Content = Literal["reviews", "metadata"]
+Role = Literal["reviews", "metadata"]
 Syntax = Literal["json", "python"]
-SAMPLE_LINES = 500
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Dialect:
 
     Attributes:
         name: As shown in messages and statistics.
-        content: What its lines are about.
+        role: What its lines are about.
         required: Keys without which a line is not of this dialect.
         marks: Keys that tell it from dialects with the same required keys.
         keys: All keys that its query reads; nothing else of a Python literal is kept.
@@ -33,7 +33,7 @@ class Dialect:
     """
 
     name: str
-    content: Content
+    role: Role
     required: frozenset[str]
     marks: frozenset[str]
     keys: frozenset[str]
@@ -42,9 +42,19 @@ class Dialect:
 
 _REVIEW = frozenset({"reviewerID", "asin", "overall", "unixReviewTime"})
 _META_2014 = frozenset({"asin", "title", "brand", "categories", "description", "price", "imUrl"})
+_REVIEW_2023 = frozenset({"user_id", "parent_asin", "asin", "rating", "timestamp"})
 _META_2018 = frozenset({"asin", "title", "brand", "category", "description", "price", "imageURL", "imageURLHighRes"})
+_META_2023 = frozenset({"parent_asin", "title", "store", "categories", "description", "price", "images"})
 
 DIALECTS = (
+    Dialect(
+        "Amazon 2023",
+        "reviews",
+        _REVIEW_2023 - {"asin"},
+        frozenset({"helpful_vote", "verified_purchase", "images"}),
+        _REVIEW_2023,
+        "parsed_reviews_2023",
+    ),
     Dialect("Amazon 2018", "reviews", _REVIEW, frozenset({"verified", "vote", "style", "image"}), _REVIEW, "parsed_reviews_2014_2018"),
     Dialect("Amazon 2014", "reviews", _REVIEW, frozenset({"helpful"}), _REVIEW, "parsed_reviews_2014_2018"),
     Dialect(
@@ -63,6 +73,14 @@ DIALECTS = (
         _META_2014,
         "parsed_metadata_2014",
     ),
+    Dialect(
+        "Amazon 2023",
+        "metadata",
+        frozenset({"parent_asin"}),
+        frozenset({"main_category", "store", "images", "details"}),
+        _META_2023,
+        "parsed_metadata_2023",
+    ),
 )
 
 
@@ -74,7 +92,15 @@ class Format:
     syntax: Syntax
 
 
-def detect(sample: Sequence[bytes], content: Content, path: Path) -> Format:
+def recognise(sample: Sequence[bytes], role: Role, path: Path) -> LineFormat:
+    """Tell how the lines of a file are to be parsed. See `detect`."""
+    found = detect(sample, role, path)
+    python = found.syntax == "python"
+    name = f"{found.dialect.name} {found.dialect.role}, {'Python literals' if python else 'JSON'}"
+    return LineFormat(name, found.dialect.query, literal_keys=found.dialect.keys if python else None)
+
+
+def detect(sample: Sequence[bytes], role: Role, path: Path) -> Format:
     """Tell a file's format from some of its lines.
 
     A dialect fits when its required keys are in at least half of the lines that can be read at all; of several that fit, the one
@@ -82,32 +108,32 @@ def detect(sample: Sequence[bytes], content: Content, path: Path) -> Format:
 
     Args:
         sample: Lines of the file, from its beginning.
-        content: What the file should hold.
+        role: What the file should hold.
         path: Named in messages.
 
     Raises:
-        SourceError: The lines are of no known dialect, or the file holds the other kind of content.
+        SourceError: The lines are of no known dialect, or the file is of the other role.
     """
     read = {"json": [keys for line in sample if (keys := _json_keys(line)) is not None]}
     read["python"] = [keys for line in sample if (keys := _python_keys(line)) is not None] if 2 * len(read["json"]) < len(sample) else []
     syntax: Syntax = "json" if len(read["json"]) >= len(read["python"]) else "python"
     lines = read[syntax]
-    known = ", ".join(f"{dialect.name} {dialect.content}" for dialect in DIALECTS)
+    known = ", ".join(f"{dialect.name} {dialect.role}" for dialect in DIALECTS)
     if not lines:
         raise SourceError(
             f"{path}: none of its first {len(sample):,} lines is a JSON object or a Python dictionary.",
-            f"Known are {known}, one object a line. Check that the profile's source.{content} names the right file.",
+            f"Known are {known}, one object a line. Check that the profile's source.{role} names the right file.",
         )
     fitting = [dialect for dialect in DIALECTS if 2 * sum(dialect.required <= keys for keys in lines) >= len(lines)]
     # Reviews carry `asin` too, so the metadata dialects fit them as well: what asks for more keys is the better fit.
     asked = max((len(dialect.required) for dialect in fitting), default=0)
     fitting = [dialect for dialect in fitting if len(dialect.required) == asked]
-    right = [dialect for dialect in fitting if dialect.content == content]
+    right = [dialect for dialect in fitting if dialect.role == role]
     if not right:
         seen = Counter(key for keys in lines for key in keys)
-        problem = f"holds {fitting[0].name} {fitting[0].content}" if fitting else "is of no known dialect"
+        problem = f"holds {fitting[0].name} {fitting[0].role}" if fitting else "is of no known dialect"
         raise SourceError(
-            f"{path}, named as source.{content}, {problem}; the keys of its lines are {', '.join(sorted(seen)[:20])}.",
+            f"{path}, named as source.{role}, {problem}; the keys of its lines are {', '.join(sorted(seen)[:20])}.",
             f"Known are {known}. Check the profile's source.reviews and source.metadata.",
         )
     best = max(right, key=lambda dialect: sum(len(dialect.marks & keys) for keys in lines))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from bbqrec_core.ingest.pictures import picture_path, safe_name
 from bbqrec_core.ingest.sources import PICTURE_EXTENSIONS
 from bbqrec_core.progress import track
 
@@ -40,27 +41,36 @@ class ItemImage:
     problem: str | None
 
 
-def find_images(folder: Path, item_ids: Iterable[str], max_pixels: int, workers: int) -> list[ItemImage]:
+def find_images(folder: Path, items: Iterable[tuple[str, str | None]], max_pixels: int, workers: int) -> list[ItemImage]:
     """Look at the pictures of items.
 
     Args:
-        folder: Holds pictures named <item_id> and one of `PICTURE_EXTENSIONS`. Other files in it are left alone.
-        item_ids: The items. An ID that is no plain file name has no picture: only the folder's own listing is searched.
+        folder: Holds pictures named after their item (see `pictures.py`), with an extension of `PICTURE_EXTENSIONS`, flat or sharded.
+            Other files in it are left alone.
+        items: Per item its ID, and the path of its picture in the folder where the source names one; None where the ID does. Only the
+            folder's own listing is searched, so that nothing outside is ever opened.
         max_pixels: Larger pictures are a problem.
         workers: Threads.
 
     Returns:
-        One entry per item that has a file, in the order of `item_ids`.
+        One entry per item that has a file, in the order of `items`.
     """
-    names = {path.name for path in folder.iterdir() if path.is_file()}
-    wanted = [(item_id, name) for item_id in item_ids if (name := _first(item_id, names)) is not None]
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix in PICTURE_EXTENSIONS and path.is_file()}
+    wanted = [(item_id, name) for item_id, path in items if (name := _first(item_id, path, names)) is not None]
     with ThreadPoolExecutor(max(1, workers)) as pool:
         checks = pool.map(lambda pair: _check(folder, pair[0], pair[1], max_pixels), wanted)
         return list(track(checks, "checking pictures", total=len(wanted), unit="pictures"))
 
 
-def _first(item_id: str, names: set[str]) -> str | None:
-    return next((item_id + extension for extension in PICTURE_EXTENSIONS if item_id + extension in names), None)
+def _first(item_id: str, path: str | None, names: set[str]) -> str | None:
+    if path is not None:
+        return path if path in names else None
+    places = (place(item_id, extension) for extension in PICTURE_EXTENSIONS for place in (_flat, picture_path))
+    return next((place for place in places if place in names), None)
+
+
+def _flat(item_id: str, extension: str) -> str:
+    return safe_name(item_id) + extension
 
 
 def _check(folder: Path, item_id: str, name: str, max_pixels: int) -> ItemImage:
@@ -71,10 +81,11 @@ def _check(folder: Path, item_id: str, name: str, max_pixels: int) -> ItemImage:
         data = (folder / name).read_bytes()
     except OSError as error:
         return ItemImage(item_id, name, None, f"cannot be read ({error.strerror})")
-    return ItemImage(item_id, name, hashlib.sha256(data).hexdigest(), _problem(data, max_pixels))
+    return ItemImage(item_id, name, hashlib.sha256(data).hexdigest(), picture_problem(data, max_pixels))
 
 
-def _problem(data: bytes, max_pixels: int) -> str | None:
+def picture_problem(data: bytes, max_pixels: int) -> str | None:
+    """Why bytes are no picture that can be used; None if they are one. A larger picture is refused before it is decoded."""
     if not data:
         return "empty file"
     try:

@@ -10,7 +10,7 @@ from bbqrec_core.ingest.database import Database
 log = logging.getLogger(__name__)
 
 ROUNDS = pa.schema([("round", pa.int32()), ("interactions", pa.int64()), ("users", pa.int64()), ("items", pa.int64())])
-"""kcore_rounds.parquet: what was left after each round; round 0 is what it began with, the last changed nothing."""
+"""kcore_rounds.parquet: what was left after each round; round 0 is what it began with, in the last nobody has too few."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,32 @@ def k_core(database: Database, k_user: int, k_item: int) -> list[Round]:
         k_item: Least interactions of an item.
 
     Returns:
-        Round 0, the beginning, and every round after it.
+        Round 0, the beginning, and every round after it; in the last everyone has enough, or nobody is left.
     """
     database.drop("kcore")
     database.rename("deduplicated", "kcore")
-    rounds = [_measure(database, 0)]
+    rounds: list[Round] = []
     while True:
+        current, weak = _measure(database, len(rounds), k_user, k_item)
+        rounds.append(current)
+        log.info("k-core, round %d: %d interactions, %d users, %d items", *vars(current).values())
+        if not weak:
+            break
         database.rename("kcore", "kcore_before")
         database.make("kcore", k_user=k_user, k_item=k_item)
-        rounds.append(_measure(database, len(rounds)))
-        log.info("k-core, round %d: %d interactions, %d users, %d items", *vars(rounds[-1]).values())
-        if rounds[-1].interactions in (0, rounds[-2].interactions):
-            database.drop("kcore_before")
-            return rounds
+    for table in ("kcore_before", "user_counts", "item_counts"):
+        database.drop(table)
+    return rounds
 
 
-def _measure(database: Database, number: int) -> Round:
-    [(interactions, users, items)] = database.rows("SELECT count(*), count(DISTINCT user_id), count(DISTINCT item_id) FROM kcore")
-    return Round(number, interactions, users, items)
+def _measure(database: Database, number: int, k_user: int, k_item: int) -> tuple[Round, int]:
+    """Count what there is, and how many users and items have too few interactions."""
+    counts = []
+    for kind, least in (("user", k_user), ("item", k_item)):
+        database.make(f"{kind}_counts")
+        counts += database.rows(
+            f"SELECT count(*), coalesce(sum(interactions), 0), count(*) FILTER (WHERE interactions < $least) FROM {kind}_counts",
+            least=least,
+        )
+    (users, interactions, weak_users), (items, _, weak_items) = counts
+    return Round(number, int(interactions), users, items), weak_users + weak_items

@@ -16,7 +16,7 @@ import pyarrow as pa
 from bbqrec_core.errors import SourceError
 from bbqrec_core.ingest.decompress import DamagedFileError, read_chunks
 
-BLOCK_BYTES = 1 << 25
+BLOCK_BYTES = 1 << 23
 MAX_LINE_BYTES = 1 << 24
 BOM = b"\xef\xbb\xbf"
 TOO_LONG = "longer than 16 MiB"
@@ -27,7 +27,7 @@ class LineBlock:
     """Whole lines that follow one another in a file.
 
     Attributes:
-        data: Their bytes, line feeds included; the file's last line may lack one.
+        data: Their bytes, line feeds included; the file's last line may lack one. What lies beyond the last of `ends` is none of theirs.
         ends: Offset in `data` just past each line, int64 [n].
         first_line: Number of the first of them, from 1.
         first_byte: Its offset in the decompressed file.
@@ -71,53 +71,89 @@ class LongLine:
     sha256: str
 
 
-def read_lines(path: Path, block_bytes: int = BLOCK_BYTES, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[LineBlock | LongLine]:
+class DamagedLinesError(SourceError):
+    """A compressed file is cut or altered.
+
+    Args:
+        path: The file.
+        damage: What is wrong with it.
+        whole_lines: Lines that came out whole before the damage was met.
+
+    Attributes:
+        damage: What is wrong with it.
+    """
+
+    def __init__(self, path: Path, damage: DamagedFileError, whole_lines: int) -> None:
+        option = "; or set ingest.use_cut_files: true, which uses the lines before the damage and tags the results `partial`"
+        super().__init__(
+            f"{path} {damage.problem}. The last whole line before that is number {whole_lines:,}; nothing of the file was used.",
+            f"Get the file again, and compare its size or checksum with the published one{option if damage.usable_bytes else ''}.",
+        )
+        self.damage = damage
+
+
+def read_lines(
+    path: Path, block_bytes: int = BLOCK_BYTES, max_line_bytes: int = MAX_LINE_BYTES, upto: int | None = None
+) -> Iterator[LineBlock | LongLine]:
     """Yield a file's lines in blocks, in order; a byte order mark at its start is left out.
 
     Args:
-        path: A gzip or a plain file.
+        path: A compressed or a plain file.
         block_bytes: Least size of a block, but for the last.
         max_line_bytes: Longer lines, their line feed aside, are given as `LongLine` or left for `screen` to find; no more than that and
             a block is ever kept in memory.
+        upto: Read only so many decompressed bytes, and of those only whole lines; None reads all.
 
     Raises:
-        SourceError: The file is empty, cut, altered or unreadable. What was given out before must then be thrown away.
+        DamagedLinesError: The file is cut or altered. What was given out before must then be thrown away.
+        SourceError: The file is empty or unreadable.
     """
     cutter = _Cutter(max_line_bytes)
+    left = upto
     try:
         for chunk in read_chunks(path):
-            yield from cutter.add(chunk, block_bytes)
-        yield from cutter.finish()
-    except DamagedFileError as error:
-        raise SourceError(
-            f"{path} {error.problem}. The last whole line before that is number {cutter.whole_lines():,}; nothing of the file was used.",
-            "Get the file again, and compare its size or checksum with the published one.",
-        ) from None
+            part = chunk if left is None else chunk[:left]
+            yield from cutter.add(part, block_bytes)
+            if left is not None:
+                left -= len(part)
+                if not left:  # what lies beyond is never touched
+                    break
+        yield from cutter.finish(whole_lines_only=upto is not None)
+    except DamagedFileError as damage:
+        raise DamagedLinesError(path, damage, cutter.whole_lines()) from None
 
 
 def screen(block: LineBlock, max_line_bytes: int = MAX_LINE_BYTES) -> dict[int, str]:
     """Find lines that no parser should see, and say why: by index in the block."""
     found: dict[int, str] = {}
     lengths = block.ends - block.starts
-    lengths[-1] += not block.data.endswith(b"\n")
+    size = int(block.ends[-1])
+    lengths[-1] += block.data[size - 1] != ord("\n")
     for index in np.flatnonzero(lengths > max_line_bytes + 1).tolist():
         found[index] = TOO_LONG
     for index in np.flatnonzero(lengths <= 16).tolist():
         if not block.line(index).strip():
             found.setdefault(index, "empty line")
-    if b"\0" in block.data:
-        positions = np.flatnonzero(np.frombuffer(block.data, dtype=np.uint8) == 0)
+    if block.data.find(b"\0", 0, size) >= 0:
+        positions = np.flatnonzero(np.frombuffer(block.data, dtype=np.uint8, count=size) == 0)
         for index in np.unique(np.searchsorted(block.ends, positions, side="right")).tolist():
             found.setdefault(index, "NUL byte")
-    try:
-        block.strings().validate(full=True)
-    except pa.ArrowInvalid:
-        for index in range(len(block)):
-            try:
-                block.line(index).decode("utf-8")
-            except UnicodeDecodeError:
-                found.setdefault(index, "not UTF-8")
+    for index in _not_utf8(block.strings(), 0):
+        found.setdefault(index, "not UTF-8")
     return found
+
+
+def _not_utf8(lines: pa.StringArray, first: int) -> Iterator[int]:
+    """Indices of lines that are no UTF-8, counted from `first`; by halving, since they are few."""
+    try:
+        lines.validate(full=True)
+    except pa.ArrowInvalid:
+        if len(lines) == 1:
+            yield first
+            return
+        middle = len(lines) // 2
+        yield from _not_utf8(lines.slice(0, middle), first)
+        yield from _not_utf8(lines.slice(middle), first + middle)
 
 
 class _Cutter:
@@ -153,15 +189,17 @@ class _Cutter:
         if self._held_bytes >= block_bytes or self._open_bytes > self._max_line_bytes:
             yield from self._release()
 
-    def finish(self) -> Iterator[LineBlock | LongLine]:
-        if self._long:
+    def finish(self, whole_lines_only: bool) -> Iterator[LineBlock | LongLine]:
+        if self._long and not whole_lines_only:
             yield self._end_long_line(b"", 0)
         data = self._take()
+        if whole_lines_only:
+            data = data[: data.rfind(b"\n") + 1]
         if not self._started:
             self._start_at(data)
             data = data.removeprefix(BOM)
         if data:
-            yield self._block(data)
+            yield self._block(data, len(data))
 
     def whole_lines(self) -> int:
         """Lines known to be whole so far, given out or not."""
@@ -187,22 +225,23 @@ class _Cutter:
         open_bytes = self._open_bytes
         data = self._take()
         cut = len(data) - open_bytes
-        if cut:
-            yield self._block(data[:cut])
         rest = data[cut:]
+        if cut:
+            yield self._block(data, cut)
         if open_bytes > self._max_line_bytes:
             self._long = (self._next_line, self._next_byte, hashlib.sha256(rest))
             self._next_byte += len(rest)
         else:
             self._hold(rest)
 
-    def _block(self, data: bytes) -> LineBlock:
-        ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")).astype(np.int64) + 1
-        if not len(ends) or ends[-1] != len(data):
-            ends = np.append(ends, np.int64(len(data)))
+    def _block(self, data: bytes, size: int) -> LineBlock:
+        """The lines in the first `size` bytes; they are not copied."""
+        ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8, count=size) == ord("\n")).astype(np.int64) + 1
+        if not len(ends) or ends[-1] != size:
+            ends = np.append(ends, np.int64(size))
         block = LineBlock(data, ends, self._next_line, self._next_byte)
         self._next_line += len(ends)
-        self._next_byte += len(data)
+        self._next_byte += size
         return block
 
     def _end_long_line(self, rest: bytes, consumed: int) -> LongLine:

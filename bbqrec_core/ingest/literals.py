@@ -54,6 +54,7 @@ class LiteralConverter:
         self._keys = keys
         self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
+        self._seen = 0
 
     def close(self) -> None:
         """End the processes."""
@@ -63,7 +64,8 @@ class LiteralConverter:
 
     def convert(self, lines: Sequence[bytes]) -> list[Converted]:
         """Convert lines, keeping their order."""
-        if self._workers < 2 or (self._pool is None and len(lines) < LINES_WORTH_A_POOL):
+        self._seen += len(lines)
+        if self._workers < 2 or self._seen < LINES_WORTH_A_POOL:
             return _convert_all(lines, self._keys)
         if self._pool is None:
             # Not fork: DuckDB's threads are running in this process.

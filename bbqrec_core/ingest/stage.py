@@ -5,6 +5,7 @@ Only the order of things belongs here.
 
 import logging
 import os
+from collections import Counter
 from dataclasses import asdict
 
 import pyarrow as pa
@@ -12,13 +13,17 @@ import pyarrow.parquet as pq
 
 from bbqrec_core import schema
 from bbqrec_core.errors import SourceError
+from bbqrec_core.ingest.accounting import account
+from bbqrec_core.ingest.amazon import read_amazon
 from bbqrec_core.ingest.config import IngestConfig
 from bbqrec_core.ingest.database import Database, open_database
-from bbqrec_core.ingest.dialects import Content
 from bbqrec_core.ingest.images import ItemImage, find_images
+from bbqrec_core.ingest.intake import Books, reasons
 from bbqrec_core.ingest.kcore import ROUNDS, Round, k_core
-from bbqrec_core.ingest.parsing import ParsedFile, parse_file
+from bbqrec_core.ingest.sequences import read_sequences
 from bbqrec_core.ingest.sources import SourceFiles, resolve_source
+from bbqrec_core.ingest.splits import split
+from bbqrec_core.ingest.tables import read_tables
 from bbqrec_core.stage import StageContext, Statistics
 
 log = logging.getLogger(__name__)
@@ -26,8 +31,9 @@ log = logging.getLogger(__name__)
 _ITEM_IMAGES = pa.schema([("item_id", pa.string()), ("image_file", pa.string()), ("image_sha256", pa.string())])
 
 _TABLES = (
-    ("raw_interactions", schema.RAW_INTERACTIONS, "line"),
-    ("raw_items", schema.RAW_ITEMS, "line"),
+    ("raw_interactions", schema.RAW_INTERACTIONS, "file, line"),
+    ("raw_items", schema.RAW_ITEMS, "file, line"),
+    ("cleaning", schema.CLEANING, "field, rule"),
     ("rejects", schema.REJECTS, "file, line NULLS LAST, reason"),
     ("interactions", schema.INTERACTIONS, "user_idx, position"),
     ("items", schema.ITEMS, "item_idx"),
@@ -41,55 +47,71 @@ def run(context: StageContext) -> Statistics:
     """Ingest the profile's source.
 
     Raises:
-        SourceError: Files are missing, damaged, in no known dialect, mostly unusable, or hold too little.
+        SourceError: Files are missing, damaged, in no known format, or hold too little.
     """
     profile = context.profile
     files = resolve_source(profile.source, context.inputs.get("shop"))
-    threads = profile.compute.threads or _cores()
     with open_database(context.scratch, profile.ingest.memory_limit, profile.compute.threads) as database:
-        return _ingest(context, database, files, threads)
+        return _ingest(context, database, files)
 
 
-def _ingest(context: StageContext, database: Database, files: SourceFiles, threads: int) -> Statistics:
-    config, seed = context.profile.ingest, str(context.profile.seed)
-    database.insert("rejects", schema.REJECTS.empty_table())
-    reviews = _parse(database, files, "reviews", config, threads)
-    metadata = _parse(database, files, "metadata", config, threads)
-    database.make("raw_interactions", file=reviews.name)
-    database.make("raw_items", file=metadata.name)
-    database.make("deduplicated")
+def _ingest(context: StageContext, database: Database, files: SourceFiles) -> Statistics:
+    profile, config, seed = context.profile, context.profile.ingest, str(context.profile.seed)
+    workers = profile.compute.threads or _cores()
+    books = Books(database)
+    if profile.source.kind == "tables":
+        read_tables(books, files, profile.source.tables, config, workers)
+    elif profile.source.kind == "sequences":
+        read_sequences(books, files, profile.source.sequences, config, workers)
+    else:
+        read_amazon(books, files, config, workers)
+    has_times = profile.source.kind != "sequences"
+
+    database.insert("files", books.table())
+    database.make("raw_interactions", view=True)
+    database.make("cleaned_items")
+    database.make("cleaning")
+    database.make("raw_items")
+    database.drop("cleaned_items")
+    database.make("user_codes")
+    database.make("item_codes")
+    database.make("deduplicated", "deduplicated" if config.deduplicate else "not_deduplicated", min_rating=config.min_rating)
     rounds = k_core(database, config.k_user, config.k_item)
-    _check_left(reviews, rounds, config)
+    _check_left(books, rounds, config)
     database.make("user_index", seed=seed)
     database.make("item_index", seed=seed)
-    images = _find_images(database, files, config.max_image_pixels, threads)
-    database.make("interactions", seed=seed)
-    for table in ("items", "train", "valid", "test"):
-        database.make(table)
+    images = _find_images(database, files, config.max_image_pixels, workers)
+    moments = split(database, config.split, seed, has_times)
+
     for table, columns, order in _TABLES:
         rows = database.write(table, columns, order, context.out / f"{table}.parquet")
         log.info("%s: %d rows", table, rows)
+    if database.has("read_codes"):
+        database.make("given_codes")
+        database.write("given_codes", schema.GIVEN_CODES, "item_idx", context.out / "given_codes.parquet")
+    pq.write_table(books.table(), context.out / "files.parquet", compression="zstd")
     pq.write_table(
         pa.Table.from_pylist([asdict(entry) for entry in rounds], ROUNDS), context.out / "kcore_rounds.parquet", compression="zstd"
     )
-    return _statistics(database, reviews, metadata, rounds, images)
+    statistics = account(database, books, rounds, config)
+    statistics |= {"has_times": has_times, **moments, "images_unreadable": sum(image.problem is not None for image in images)}
+    if not has_times:
+        statistics |= {"first_timestamp": None, "last_timestamp": None}
+    return statistics
 
 
-def _parse(database: Database, files: SourceFiles, content: Content, config: IngestConfig, workers: int) -> ParsedFile:
-    path = files.reviews if content == "reviews" else files.metadata
-    parsed = parse_file(database, path, files.name_of(path), content, keep_text=config.keep_reject_text, workers=workers)
-    parsed.check_rejects(config.max_reject_share)
-    return parsed
-
-
-def _check_left(reviews: ParsedFile, rounds: list[Round], config: IngestConfig) -> None:
+def _check_left(books: Books, rounds: list[Round], config: IngestConfig) -> None:
     if rounds[-1].interactions:
         return
-    before = rounds[0]
+    before, intakes = rounds[0], books.of("interactions")
+    names = ", ".join(str(intake.path) for intake in intakes[:3]) + (" and others" if len(intakes) > 3 else "")
+    unusable = sum((intake.rejected for intake in intakes), start=Counter[str]())
+    rejected = f" {unusable.total():,} lines could not be used: {reasons(unusable)}." if unusable else ""
+    rated = f" Rated below ingest.min_rating, {config.min_rating}, were the others." if config.min_rating is not None else ""
     raise SourceError(
-        f"Nothing of {reviews.path} is left after the k-core: of {before.interactions:,} interactions of {before.users:,} users with "
+        f"Nothing of {names} is left after the k-core: of {before.interactions:,} interactions of {before.users:,} users with "
         f"{before.items:,} items, none belongs to a set in which every user has at least {config.k_user} and every item at least "
-        f"{config.k_item} (reached in round {rounds[-1].round}).",
+        f"{config.k_item} (reached in round {rounds[-1].round}).{rejected}{rated}",
         "Lower ingest.k_user and ingest.k_item, or take a larger or denser category.",
     )
 
@@ -98,8 +120,8 @@ def _find_images(database: Database, files: SourceFiles, max_pixels: int, worker
     """Make the table `item_images` of usable pictures, and rejects of the others; returns all that were found."""
     found: list[ItemImage] = []
     if files.image_folder is not None:
-        item_ids = [item_id for (item_id,) in database.rows("SELECT item_id FROM item_index ORDER BY item_id")]
-        found = find_images(files.image_folder, item_ids, max_pixels, workers)
+        pairs = database.rows("SELECT item_id, image_path FROM item_index LEFT JOIN raw_items USING (item_id) ORDER BY item_id")
+        found = find_images(files.image_folder, pairs, max_pixels, workers)
         folder = files.name_of(files.image_folder)
         rejects = [
             {"file": f"{folder}/{image.file}", "reason": f"image: {image.problem}", "sha256": image.sha256}
@@ -112,40 +134,6 @@ def _find_images(database: Database, files: SourceFiles, max_pixels: int, worker
     ]
     database.insert("item_images", pa.Table.from_pylist(usable, _ITEM_IMAGES))
     return found
-
-
-def _statistics(database: Database, reviews: ParsedFile, metadata: ParsedFile, rounds: list[Round], images: list[ItemImage]) -> Statistics:
-    of_interactions, of_items = database.row("statistics_interactions"), database.row("statistics_items")
-    # Each from a table of its own, so that the accounting can fail.
-    [(kept,)] = database.rows("SELECT count(*) FROM raw_interactions")
-    [(rejected,)] = database.rows("SELECT count(*) FROM rejects WHERE file = $file", file=reviews.name)
-    [(metadata_rejected,)] = database.rows("SELECT count(*) FROM rejects WHERE file = $file", file=metadata.name)
-    duplicates = kept - rounds[0].interactions
-    filtered = rounds[0].interactions - rounds[-1].interactions
-    of_metadata = database.row("statistics_metadata")
-    return {
-        "dialect": reviews.format.dialect.name if reviews.format else None,
-        "metadata_dialect": metadata.format.dialect.name if metadata.format else None,
-        "lines_read": reviews.lines,
-        "lines_kept": kept,
-        "lines_rejected": rejected,
-        "reject_share": reviews.reject_share,
-        "duplicates": duplicates,
-        "filtered": filtered,
-        "accounting_difference": reviews.lines - of_interactions["interactions"] - duplicates - filtered - rejected,
-        **of_interactions,
-        "kcore_rounds": len(rounds) - 1,
-        "metadata_lines_read": metadata.lines,
-        "metadata_rejected": metadata_rejected,
-        "metadata_reject_share": metadata.reject_share,
-        **of_metadata,
-        "metadata_accounting_difference": metadata.lines
-        - of_metadata["metadata_items"]
-        - of_metadata["metadata_duplicates"]
-        - metadata_rejected,
-        **of_items,
-        "images_unreadable": sum(image.problem is not None for image in images),
-    }
 
 
 def _cores() -> int:

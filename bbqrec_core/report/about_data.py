@@ -1,21 +1,31 @@
-"""What the data is and what became of every line of it; what the gates said; which encoders made the features."""
+"""What the data is that is left to learn from: how much, when, how long, how popular, how it is divided, what is known of its items.
+
+What was read and what fell away is in `about_intake.py`.
+"""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from markupsafe import Markup
 
 from bbqrec_core import schema
-from bbqrec_core.report import charts
-from bbqrec_core.report.naming import count, date, quantity, readable, share, without_folder
+from bbqrec_core.report import data_charts
+from bbqrec_core.report.about_intake import Intake, build_intake
+from bbqrec_core.report.naming import count, date, share
 from bbqrec_core.report.reading import Inputs
-from bbqrec_core.report.tables import Fact, Figure, Table
+from bbqrec_core.report.tables import Fact, Figure, Table, keyed
+from bbqrec_core.report.timeline import Timeline, count_over_time
 
 MAX_COLUMNS = 30
 """Columns of a histogram."""
+PARTS = {"train": "train", "valid": "validation", "test": "test"}
+"""The split's parts, and what they are called for people."""
+QUANTILES = {"Min": 0.0, "10 %": 0.1, "25 %": 0.25, "Median": 0.5, "75 %": 0.75, "90 %": 0.9, "99 %": 0.99, "Max": 1.0}
 
 
 @dataclass(frozen=True)
@@ -23,102 +33,106 @@ class DataSection:
     """What the section on data shows."""
 
     facts: list[Fact]
-    accounting: Figure | None
-    equation: Markup
-    rejects: Table | None
-    core: Table | None
+    intake: Intake
+    timeline: Figure | None
     lengths: Figure
     popularity: Figure
+    quantiles: Table | None
+    split: Table | None
+    split_notes: list[str]
+    known: Table | None
 
 
 def build_data(inputs: Inputs) -> DataSection:
     """Prepare the section on data."""
-    interactions = inputs.required("ingest", "interactions.parquet", [schema.USER_IDX, schema.TIMESTAMP])
+    columns = [schema.USER_IDX, schema.ITEM_IDX, schema.TIMESTAMP]
+    interactions = inputs.required("ingest", "interactions.parquet", columns, optional=["part"])
     items = inputs.required("ingest", "items.parquet", ["train_count"])
     statistics = inputs.statistics("ingest")
-    lengths = np.unique(interactions[schema.USER_IDX].to_numpy(), return_counts=True)[1]
-    accounting, equation = _accounting(statistics, len(interactions))
+    lengths, per_item = (np.unique(interactions[column].to_numpy(), return_counts=True)[1] for column in (schema.USER_IDX, schema.ITEM_IDX))
     return DataSection(
         _facts(interactions, len(items), lengths, statistics),
-        accounting,
-        equation,
-        _rejects(inputs),
-        _core(inputs),
+        build_intake(inputs, len(interactions)),
+        _timeline(interactions, statistics),
         _lengths(lengths),
         _popularity(items["train_count"].to_numpy()),
+        _quantiles({"Interactions per user": lengths, "Interactions per item": per_item}),
+        _split(interactions, statistics),
+        _split_notes(statistics),
+        _known(statistics, len(items)),
     )
 
 
 def _facts(interactions: pa.Table, n_items: int, lengths: np.ndarray, statistics: dict[str, Any]) -> list[Fact]:
-    times = interactions[schema.TIMESTAMP].drop_null().to_numpy()
     facts = [
         Fact(count(len(interactions)), "interactions"),
-        Fact(count(len(lengths)), "users", f"median of {np.median(lengths):.0f} interactions" if len(lengths) else ""),
+        Fact(count(len(lengths)), "users", f"median of {count(_quantile(lengths, 0.5))} interactions" if len(lengths) else ""),
         Fact(count(n_items), "items"),
     ]
     if len(lengths) and n_items:
         facts.append(Fact(share(len(interactions) / (len(lengths) * n_items)), "of all user-item pairs seen"))
-    if len(times):
-        facts.append(Fact(f"{date(int(times.min()))} to {date(int(times.max()))}", "first and last interaction, UTC"))
+    if not _has_times(statistics):
+        return [*facts, Fact("No times", "order stands in for time")]
+    times = pc.min_max(interactions[schema.TIMESTAMP]).as_py()
+    if times["min"] is not None:
+        facts.append(Fact(f"{date(times['min'])} to {date(times['max'])}", "first and last interaction, UTC"))
     tied = statistics.get("tied_target_share")
     if tied is not None:
         facts.append(Fact(share(tied), "of last interactions tie in time", "their order is decided by a seeded hash"))
     return facts
 
 
-def _accounting(statistics: dict[str, Any], kept: int) -> tuple[Figure | None, Markup]:
-    read = statistics.get("lines_read")
-    names = ("duplicates", "filtered", "lines_rejected")
-    if read is None or any(statistics.get(name) is None for name in names):
-        return None, Markup("")
-    duplicates, filtered, rejected = (int(statistics[name]) for name in names)
-    parts = [
-        ("kept", kept, "kept"),
-        ("filtered by the k-core", filtered, "filtered"),
-        ("duplicates", duplicates, "duplicates"),
-        ("rejected", rejected, "rejected"),
-    ]
-    plain = " + ".join(f"{count(number)} {name}" for name, number, _ in parts)
-    sum_of = Markup(" + ").join(Markup('<span class="key {}"></span>{} {}').format(css, count(number), name) for name, number, css in parts)
-    equation = Markup("{} lines read = {}").format(count(read), sum_of)
-    apart = int(read) - kept - duplicates - filtered - rejected
-    if apart:
-        equation += f". Not accounted for: {count(apart)}"
-    picture = charts.stacked_bar(parts, f"What became of {count(read)} lines read: {plain}.")
-    return Figure(picture, "What became of every line of the review file"), equation
+def _has_times(statistics: dict[str, Any]) -> bool:
+    """Whether timestamps are times, and not just places in a sequence."""
+    return statistics.get("has_times") is not False
 
 
-def _rejects(inputs: Inputs) -> Table | None:
-    table = inputs.table("ingest", "rejects.parquet", ["file", "reason"])
-    if table is None or len(table) == 0:
+def over_time(interactions: pa.Table, statistics: dict[str, Any]) -> tuple[Timeline | None, list[str]]:
+    """Count interactions over time.
+
+    Args:
+        interactions: Columns `timestamp` and `part`; without the latter (artifacts may be older than it) all are one part.
+        statistics: Of the stage `ingest`.
+
+    Returns:
+        The counts, None where there are no times, and the parts that they are divided into.
+    """
+    if not _has_times(statistics):
+        return None, []
+    timed = interactions.filter(pc.is_valid(interactions[schema.TIMESTAMP]))
+    names = list(PARTS) if "part" in timed.column_names else ["all"]
+    parts = np.zeros(len(timed), np.int64)
+    if len(names) > 1:
+        parts = pc.fill_null(pc.index_in(timed["part"], value_set=pa.array(names)), 0).to_numpy()
+    moments = {PARTS[part]: statistics.get(f"{part}_from") for part in ("valid", "test")}
+    return count_over_time(timed[schema.TIMESTAMP].to_numpy(), parts, len(names), moments), names
+
+
+def _timeline(interactions: pa.Table, statistics: dict[str, Any]) -> Figure | None:
+    timeline, names = over_time(interactions, statistics)
+    if timeline is None:
         return None
-    pairs = Counter(zip((_place(file) for file in table["file"].to_pylist()), table["reason"].to_pylist(), strict=True))
-    rows = [
-        [reason or "no reason given", place, count(number)]
-        for (place, reason), number in sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
-    ]
-    return Table("Rejects by reason", ["Reason", "Where", "Rejects"], rows[:40], frozenset({1}))
-
-
-def _place(file: str | None) -> str:
-    """A reject's file; pictures, one file each, by their folder."""
-    if not file:
-        return "–"
-    folder, _, name = without_folder(file).rpartition("/")
-    return (
-        f"{folder}/…"
-        if folder and name.lower().endswith((".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"))
-        else without_folder(file)
+    totals = np.sum([step.counts for step in timeline.steps], axis=0).tolist()
+    fullest = max(timeline.steps, key=lambda step: sum(step.counts))
+    description = (
+        f"Interactions per {timeline.unit}, from {timeline.steps[0].name} to {timeline.steps[-1].name}, UTC. "
+        f"Most are in {fullest.name}: {count(sum(fullest.counts))}."
     )
-
-
-def _core(inputs: Inputs) -> Table | None:
-    rounds = inputs.rows("ingest", "kcore_rounds.parquet")
-    if not rounds:
-        return None
-    names = ["before" if row["round"] == 0 else f"round {row['round']}" for row in rounds]
-    rows = [[name, count(row["interactions"]), count(row["users"]), count(row["items"])] for name, row in zip(names, rounds, strict=True)]
-    return Table("What each round of the k-core left", ["", "Interactions", "Users", "Items"], rows)
+    shown = [(PARTS.get(name, name), name if name in PARTS else "neutral") for name in names]
+    if len(names) > 1:
+        description += " Of all, " + ", ".join(f"{count(total)} are {name}" for (name, _), total in zip(shown, totals, strict=True)) + "."
+    for cut in timeline.cuts:
+        description += f" {cut.name.capitalize()} begins {cut.date}."
+    picture = data_charts.stacked_columns(
+        [data_charts.Column(step.name, step.tick, step.counts) for step in timeline.steps],
+        shown,
+        f"{timeline.unit}, UTC" if timeline.unit.isalpha() else f"steps of {timeline.unit}, UTC",
+        "interactions",
+        description,
+        [data_charts.Mark(f"{cut.name} from {cut.date}", cut.place) for cut in timeline.cuts],
+    )
+    legend = Markup(" ").join(keyed(css, f"{name} {count(total)}") for (name, css), total in zip(shown, totals, strict=True))
+    return Figure(picture, "When interactions happened", legend if len(names) > 1 else "")
 
 
 def _lengths(lengths: np.ndarray) -> Figure:
@@ -132,7 +146,7 @@ def _lengths(lengths: np.ndarray) -> Figure:
     if last < high:
         columns[-1] = (f"{last}+", sum(number for length, number in counts.items() if length >= last))
     description = f"Histogram of interactions per user, from {low} to {high}."
-    return Figure(charts.columns(columns, "interactions of a user", "users", description), "How long users' sequences are")
+    return Figure(data_charts.columns(columns, "interactions of a user", "users", description), "How long users' sequences are")
 
 
 def _popularity(train_counts: np.ndarray) -> Figure:
@@ -143,125 +157,71 @@ def _popularity(train_counts: np.ndarray) -> Figure:
     note = f"The most popular tenth of the items has {share(int(ordered[:top].sum()) / total)} of the train interactions."
     if cold:
         note += f" {count(cold)} {'item does' if cold == 1 else 'items do'} not occur in train."
-    return Figure(charts.popularity_curve(ordered.tolist(), f"Popularity curve. {note}"), "How popular items are", note)
+    return Figure(data_charts.popularity_curve(ordered.tolist(), f"Popularity curve. {note}"), "How popular items are", note)
 
 
-@dataclass(frozen=True)
-class GateSection:
-    """What the section on gates shows."""
-
-    summary: str
-    failed: Table | None
-    all_rules: Table
+def _quantile(numbers: np.ndarray, at: float) -> int:
+    """A quantile that is one of the numbers, as the statistics have it."""
+    return int(np.quantile(numbers, at, method="inverted_cdf"))
 
 
-def build_gates(inputs: Inputs) -> GateSection | None:
-    """Prepare the section on gates; None where no gate's result is given."""
-    gates = inputs.gates()
-    if not gates:
-        return None
-    records = [(stage, record) for stage, found in gates.items() for record in found]
-    failed = [(stage, record) for stage, record in records if record.get("outcome") != "passed"]
-    passed = len(records) - len(failed)
-    summary = f"{passed} of {len(records)} rules passed."
-    if failed:
-        others = "The other is a warning: it does" if len(failed) == 1 else "The others are warnings: they do"
-        summary += f" {others} not stop the pipeline, but whoever reads these numbers should know."
-    head = ["Rule", "Stage", "Severity", "Statistic", "Observed", "Demanded", "Outcome"]
+def _quantiles(distributions: dict[str, np.ndarray]) -> Table | None:
     rows = [
-        [
-            str(record.get("code", "")),
-            stage,
-            str(record.get("severity", "")),
-            readable(str(record.get("column", ""))),
-            quantity(record.get("observed"), str(record.get("column", ""))),
-            _demand(record.get("low"), record.get("high"), str(record.get("column", ""))),
-            str(record.get("outcome", "")),
-        ]
-        for stage, record in records
+        [name, *(count(_quantile(numbers, at)) for at in QUANTILES.values()), f"{numbers.mean():,.1f}"]
+        for name, numbers in distributions.items()
+        if len(numbers)
     ]
-    words = frozenset({1, 2, 3, 6})
-    warnings = [
-        [*row[:1], *row[3:6], str(record.get("why", ""))]
-        for row, (_, record) in zip(rows, records, strict=True)
-        if record.get("outcome") != "passed"
-    ]
-    not_passed = Table(
-        "Rules that did not pass", ["Rule", "Statistic", "Observed", "Demanded", "Why it matters"], warnings, frozenset({1, 4})
-    )
-    return GateSection(summary, not_passed if warnings else None, Table("All rules", head, rows, words))
+    return Table("Quantiles", ["", *QUANTILES, "Mean"], rows) if rows else None
 
 
-def _demand(low: float | None, high: float | None, column: str) -> str:
-    if low is not None and high is not None:
-        return quantity(low, column) if low == high else f"{quantity(low, column)} to {quantity(high, column)}"
-    return f"at least {quantity(low, column)}" if low is not None else f"at most {quantity(high, column)}"
-
-
-@dataclass(frozen=True)
-class EmbeddingSection:
-    """What the section on embeddings shows."""
-
-    encoders: Table
-    demo: list[str]
-
-
-def demo_modalities(inputs: Inputs) -> list[str]:
-    """Modalities that a demo encoder embedded, in order."""
-    return [modality for modality, facts in _encoders(inputs).items() if facts.get("is_demo_encoder")]
-
-
-def demo_notice(modalities: list[str]) -> str:
-    """What must be said wherever a demo encoder was used; empty where none was."""
-    sentences = []
-    if schema.IMAGE in modalities:
-        sentences.append("Pictures were embedded by a demo encoder trained on synthetic pictures; no gain from images is claimed.")
-    if schema.TEXT in modalities:
-        sentences.append("Titles were embedded by a demo encoder trained on synthetic titles; no gain from text is claimed.")
-    return " ".join(sentences)
-
-
-def build_embeddings(inputs: Inputs) -> EmbeddingSection | None:
-    """Prepare the section on embeddings; None where no encoder is described."""
-    encoders = _encoders(inputs)
-    if not encoders:
+def _split(interactions: pa.Table, statistics: dict[str, Any]) -> Table | None:
+    if statistics.get("train_interactions") is None or "part" not in interactions.column_names:
         return None
-    n_items = len(inputs.required("ingest", "items.parquet", [schema.ITEM_IDX]))
-    rows = []
-    for modality, facts in encoders.items():
-        masks = inputs.table("embed", f"{modality}_embedding.parquet", [f"has_{modality}"])
-        present = None if masks is None else int(masks[f"has_{modality}"].to_numpy().sum())
-        rows.append(
-            [
-                modality,
-                _encoder_name(facts),
-                quantity(facts.get("dimensions")),
-                "–" if present is None else count(present),
-                "–" if present is None else count(n_items - present),
-                "–" if present is None or not n_items else share(present / n_items),
-                str(facts.get("weights_sha256") or "–")[:12],
-            ]
-        )
-    head = ["Modality", "Encoder", "Dimensions", "Items", "Masked", "Share", "Weights (SHA-256)"]
-    return EmbeddingSection(Table("Encoders", head, rows, frozenset({1, 6})), demo_modalities(inputs))
+    counted = {row["values"]: row["counts"] for row in pc.value_counts(interactions["part"]).to_pylist()}
+    rows = [["Train", count(statistics["train_interactions"]), count(statistics.get("train_rows")), "–", "–"]]
+    for name in ("valid", "test"):
+        users, cold = statistics.get(f"{name}_rows"), statistics.get(f"cold_{name}")
+        cold_share = share(cold / users) if users and cold is not None else "–"
+        rows.append([PARTS[name].capitalize(), count(counted.get(name, 0)), count(users), count(cold), cold_share])
+    return Table("Parts", ["", "Interactions", "Users", "Cold targets", "Share"], rows)
 
 
-def _encoder_name(facts: dict[str, Any]) -> str:
-    name = without_folder(str(facts.get("name", "unknown")))
-    return f"{name} (demo encoder)" if facts.get("is_demo_encoder") and "demo encoder" not in name else name
+def _split_notes(statistics: dict[str, Any]) -> list[str]:
+    """How the data was divided, and who falls through."""
+    if statistics.get("train_interactions") is None:
+        return []
+    valid_from, test_from = statistics.get("valid_from"), statistics.get("test_from")
+    notes = ["Leave-one-out: each user's last interaction is test, the one before it validation."]
+    if valid_from is not None and test_from is not None:
+        notes = [f"Divided in time, the same for all users: validation begins {date(valid_from)}, test {date(test_from)} (UTC)."]
+    notes.append("A user's target is the first item of the part; it is cold if it is not in train at all.")
+    only, without = statistics.get("users_train_only"), statistics.get("users_without_history")
+    if only:
+        notes.append(f"{_users(only)} nothing in test.")
+    if without:
+        notes.append(f"{_users(without)} interactions in test but none before it, and {_is_are(without)} not evaluated.")
+    return notes
 
 
-def _encoders(inputs: Inputs) -> dict[str, dict[str, Any]]:
-    described = inputs.read_json("embed", "encoders.json") or {}
-    return {modality: described[modality] for modality in schema.MODALITIES if isinstance(described.get(modality), dict)}
+def _users(number: int) -> str:
+    return f"{count(number)} {'user has' if number == 1 else 'users have'}"
 
 
-def all_statistics(inputs: Inputs) -> list[Table]:
-    """Every statistic of every stage, as the gates saw them."""
-    tables = []
-    for stage in inputs.folders:
-        statistics = inputs.statistics(stage)
-        if statistics and not stage.startswith("gate"):
-            rows = [[readable(name), quantity(value, name)] for name, value in statistics.items()]
-            tables.append(Table(stage, ["Statistic", "Value"], rows))
-    return tables
+def _is_are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _known(statistics: dict[str, Any], n_items: int) -> Table | None:
+    """Shares of items of which something is known."""
+    known: Sequence[tuple[str, str]] = (
+        ("Title", "title_share"),
+        ("Any text", "text_share"),
+        ("Picture", "image_share"),
+        ("Price", "price_share"),
+    )
+    rows = [
+        [name, count(round(statistics[column] * n_items)), share(statistics[column])]
+        for name, column in known
+        if statistics.get(column) is not None
+    ]
+    return Table("What is known of items", ["", "Items", "Share"], rows) if rows else None

@@ -1,6 +1,7 @@
 """The report's charts as inline SVG. Each function draws one kind of chart from plain numbers; nothing is read or computed here.
 
-One accent colour (`ours`) stands for the project's model, neutral greys for everything else. Hovering shows exact values.
+One accent colour (`ours`) stands for the project's model, neutral greys for everything else. Hovering shows exact values. Charts that only
+the section on data has are in `data_charts.py`.
 """
 
 from collections.abc import Sequence
@@ -10,12 +11,13 @@ from markupsafe import Markup
 
 from bbqrec_core.report.naming import MINUS, decimals, share, signed
 from bbqrec_core.report.svg import (
+    WIDE,
     Point,
     Scale,
     drawing,
     element,
+    horizontal_grid,
     line,
-    log_ticks,
     nice_ticks,
     number,
     path_through,
@@ -23,8 +25,6 @@ from bbqrec_core.report.svg import (
     thin_out,
     tick_label,
 )
-
-WIDE = 660.0
 
 
 @dataclass(frozen=True)
@@ -57,72 +57,6 @@ class Bar:
     low: float | None
     high: float | None
     ours: bool
-
-
-def stacked_bar(parts: Sequence[tuple[str, int, str]], description: str) -> Markup:
-    """One bar divided into named parts: (name, count, css). Small parts are labelled below, by a legend of their own."""
-    total = sum(count for _, count, _ in parts) or 1
-    top, thick, x = 6.0, 30.0, 0.0
-    shapes: list[Markup] = []
-    for name, count, css in parts:
-        width = WIDE * count / total
-        if width > 0:
-            tip = element("title", f"{name}: {count:,} ({share(count / total)})")
-            shapes.append(element("rect", tip, x=x, y=top, width=max(width - 1, 0.75), height=thick, css=f"part {css}"))
-            if width > 7.5 * (len(name) + len(f"{count:,}")) + 18:
-                shapes.append(text(x + 9, top + 19.5, f"{name} {count:,}", css=f"on-{css}"))
-        x += width
-    return drawing(WIDE, top + thick + 4, description, *shapes, css="chart broad")
-
-
-def columns(counts: Sequence[tuple[str, int]], x_title: str, y_title: str, description: str) -> Markup:
-    """A histogram: one column per (label, count)."""
-    height, left, right, top, bottom = 220.0, 52.0, 8.0, 22.0, 42.0
-    across = Scale(0, max(len(counts), 1), left, WIDE - right)
-    up = Scale(0, max((count for _, count in counts), default=1) or 1, height - bottom, top)
-    shapes = _horizontal_grid(up, left, WIDE - right)
-    every = max(1, -(-len(counts) // 22))
-    for place, (label, count) in enumerate(counts):
-        x, width = across(place), across(1) - across(0)
-        tip = element("title", f"{label}: {count:,}")
-        shapes.append(element("rect", tip, x=x + 1, y=up(count), width=max(width - 2, 0.5), height=up(0) - up(count), css="neutral"))
-        if place % every == 0:
-            shapes.append(text(x + width / 2, height - bottom + 15, label, css="tick", anchor="middle"))
-    shapes += [text(left, 12, y_title, css="axis"), text((left + WIDE - right) / 2, height - 6, x_title, css="axis", anchor="middle")]
-    return drawing(WIDE, height, description, *shapes, css="chart broad")
-
-
-def popularity_curve(counts: Sequence[int], description: str) -> Markup:
-    """Interactions by popularity rank, both axes logarithmic; items that never occur are not drawn.
-
-    Args:
-        counts: In descending order.
-        description: Read out instead of the picture.
-    """
-    height, left, right, top, bottom = 220.0, 52.0, 14.0, 22.0, 42.0
-    seen = [count for count in counts if count > 0]
-    if not seen:
-        return Markup("")
-    across = Scale(1, max(len(seen), 2), left, WIDE - right, log=True)
-    up = Scale(max(1, min(seen[-1], seen[0] / 2)), max(seen[0], 2), height - bottom, top, log=True)
-    shapes = []
-    for tick in [tick for decade in log_ticks(1, up.high) for tick in (decade, 2 * decade, 5 * decade) if up.low <= tick <= up.high]:
-        shapes += [line((left, up(tick)), (WIDE - right, up(tick)), "grid"), text(left - 7, up(tick) + 4, tick_label(tick), "tick", "end")]
-    for tick in _decades_and_end(across.high):
-        shapes.append(text(across(tick), height - bottom + 15, tick_label(tick), "tick", "middle"))
-    # One point wherever the count changes draws the same curve as one point per item.
-    places = [
-        place
-        for place in range(len(seen))
-        if place in (0, len(seen) - 1) or seen[place] != seen[place - 1] or seen[place] != seen[place + 1]
-    ]
-    points = thin_out([(across(place + 1), up(seen[place])) for place in places])
-    shapes.append(element("path", d=path_through(points), css="line strong"))
-    shapes += [
-        text(left, 12, "interactions in train", css="axis"),
-        text((left + WIDE - right) / 2, height - 6, "items, most popular first (both axes logarithmic)", css="axis", anchor="middle"),
-    ]
-    return drawing(WIDE, height, description, *shapes, css="chart broad")
 
 
 def usage_panel(items: Sequence[int], ours: bool, description: str) -> Markup:
@@ -174,7 +108,7 @@ def lines(series: Sequence[Series], y_title: str, x_title: str, description: str
         margin_low = margin
     up = Scale(low - margin_low, high + margin, height - bottom, top)
     across = Scale(min(xs), max(xs), left, width - right)
-    shapes = _horizontal_grid(up, left, width - right, about=6 if wide else 5)
+    shapes = horizontal_grid(up, left, width - right, about=6 if wide else 5)
     for tick in nice_ticks(across.low, across.high, 8 if wide else 4):
         if tick == int(tick):
             shapes.append(text(across(tick), height - bottom + 15, tick_label(tick), "tick", "middle"))
@@ -188,7 +122,7 @@ def lines(series: Sequence[Series], y_title: str, x_title: str, description: str
             shapes.append(element("path", d=path_through(thin_out(points)), css=f"line {entry.css}"))
         ends.append((points[-1][1], entry))
     if labelled:
-        for y, entry in _spread(ends, 13.0, top, height - bottom):
+        for y, entry in spread(ends, 13.0, top, height - bottom):
             x = across(entry.points[-1][0])
             shapes.append(text(x + 6, y + 4, entry.name, css=f"label text-{entry.css}"))
     shapes += [text(left - 40, 12, y_title, css="axis"), text((left + width - right) / 2, height - 4, x_title, css="axis", anchor="middle")]
@@ -275,13 +209,6 @@ def _short(weight: float) -> str:
     return "0" if abs(weight) < 0.005 else f"{weight:+.2f}".replace("-", MINUS)
 
 
-def _horizontal_grid(up: Scale, left: float, right: float, about: int = 4) -> list[Markup]:
-    shapes = []
-    for tick in nice_ticks(up.low, up.high, about):
-        shapes += [line((left, up(tick)), (right, up(tick)), "grid"), text(left - 7, up(tick) + 4, tick_label(tick), "tick", "end")]
-    return shapes
-
-
 def _vertical_grid(across: Scale, top: float, bottom: float, sign: bool = False) -> list[Markup]:
     shapes = []
     for tick in nice_ticks(across.low, across.high, 5):
@@ -299,13 +226,7 @@ def _whisker(low: float, high: float, y: float, css: str = "whisker") -> list[Ma
     return [element("path", d=path, css=layer) for layer in ("halo", css)]
 
 
-def _decades_and_end(high: float) -> list[float]:
-    """Powers of ten up to `high`, and `high` itself unless a power is too near."""
-    ticks = log_ticks(1, high)
-    return ticks if high / ticks[-1] < 2 else [*ticks, high]
-
-
-def _spread(ends: list[tuple[float, Series]], apart: float, top: float, bottom: float) -> list[tuple[float, Series]]:
+def spread(ends: list[tuple[float, Series]], apart: float, top: float, bottom: float) -> list[tuple[float, Series]]:
     """Move labels apart so that none covers another, in the order of their lines."""
     placed: list[tuple[float, Series]] = []
     for y, entry in sorted(ends, key=lambda end: (end[0], end[1].name)):

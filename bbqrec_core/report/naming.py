@@ -83,7 +83,7 @@ def quantity(value: object, name: str = "") -> str:
         return "yes" if value else "no"
     if isinstance(value, int | float) and not math.isnan(value) and 0 <= value <= 1 and "share" in name.split("_"):
         return share(value)
-    if isinstance(value, int) and name.endswith("timestamp") and not name.startswith("null"):
+    if isinstance(value, int) and name.endswith(("timestamp", "valid_from", "test_from")) and not name.startswith("null"):
         return date(value)
     if isinstance(value, int):
         return count(value).replace("-", MINUS)

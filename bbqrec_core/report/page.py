@@ -9,9 +9,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from bbqrec_core.data_note import data_note
 from bbqrec_core.profile import Profile
 from bbqrec_core.report.about_codes import build_codes
-from bbqrec_core.report.about_data import all_statistics, build_data, build_embeddings, build_gates, demo_modalities, demo_notice
+from bbqrec_core.report.about_data import build_data
+from bbqrec_core.report.about_embeddings import build_embeddings, demo_modalities, demo_notice
+from bbqrec_core.report.about_gates import all_statistics, build_gates
 from bbqrec_core.report.about_results import build_results
 from bbqrec_core.report.about_training import build_similarity, build_training
 from bbqrec_core.report.examples import build_examples
@@ -98,7 +101,7 @@ def _render(profile: Profile, inputs: Inputs, pictures: Pictures) -> Page:
             profile=profile,
             verdict=verdict,
             demo_notice=demo_notice(demo_modalities(inputs)),
-            source_note=profile.source.note or (SYNTHETIC_NOTE if profile.source.kind == "synthetic" else ""),
+            source_note=data_note(_source_note(profile), inputs.statistics("ingest")),
             sections=shown,
             content=content,
             statistics=all_statistics(inputs),
@@ -106,6 +109,10 @@ def _render(profile: Profile, inputs: Inputs, pictures: Pictures) -> Page:
         )
     )
     return Page(html, len(shown), len(examples), len(pictures.encoded), pictures.left_out)
+
+
+def _source_note(profile: Profile) -> str:
+    return profile.source.note or (SYNTHETIC_NOTE if profile.source.kind == "synthetic" else "")
 
 
 @functools.cache

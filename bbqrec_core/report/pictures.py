@@ -14,7 +14,7 @@ from PIL import Image
 
 from bbqrec_core.errors import SourceError
 from bbqrec_core.ingest.config import SourceConfig
-from bbqrec_core.ingest.sources import resolve_source
+from bbqrec_core.ingest.sources import image_folder
 
 JPEG_QUALITY = 78
 BACKGROUND = (255, 255, 255)
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def picture_folder(source: SourceConfig, shop: Path | None) -> Path | None:
     """The source's folder of pictures, or None where there is none (any more)."""
     try:
-        return resolve_source(source, shop).image_folder
+        return image_folder(source, shop)
     except SourceError as error:
         log.warning("The report goes without pictures: %s", error.problem)
         return None

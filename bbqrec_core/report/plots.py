@@ -11,12 +11,16 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from bbqrec_core import schema
 from bbqrec_core.report.about_codes import items_per_code
+from bbqrec_core.report.about_data import PARTS, over_time
+from bbqrec_core.report.about_intake import core_rounds, shares_of_the_beginning
 from bbqrec_core.report.about_training import Curve, read_curves, shown_name, validation_race
 from bbqrec_core.report.naming import OURS, decimals, is_ours, metric_name, share
 from bbqrec_core.report.reading import Inputs, Rows
+from bbqrec_core.report.timeline import Timeline
 from bbqrec_core.report.verdict import headline_rows
 
 ACCENT, NEUTRAL, STRONG, WARNING, GRID = "#0b5fb4", "#a7a9ae", "#6f737b", "#d9822b", "#e8e5df"
@@ -44,7 +48,8 @@ def write_plots(inputs: Mapping[str, Path], folder: Path) -> list[Path]:
         folder: Made if it is not there.
 
     Returns:
-        The files written: some of `metrics.png`, `codebook_usage.png`, `training_curves.png`, `quantizer_curves.png`.
+        The files written: some of `metrics.png`, `interactions_over_time.png`, `k_core.png`, `codebook_usage.png`, `training_curves.png`,
+        `quantizer_curves.png`.
     """
     read = Inputs(inputs)
     metrics = read.rows("evaluate", "metrics.parquet") or []
@@ -53,6 +58,8 @@ def write_plots(inputs: Mapping[str, Path], folder: Path) -> list[Path]:
     with rc_context(STYLE):
         figures = {
             "metrics": metrics_figure(metrics),
+            "interactions_over_time": _time_figure_of(read),
+            "k_core": core_figure(*core_rounds(read)),
             "codebook_usage": usage_figure(read.rows("quantize", "usage.parquet") or []),
             "training_curves": training_figure(curves["train"], curves["baselines"], models),
             "quantizer_curves": panels_figure("Quantizer", curves["quantize"], ACCENT),
@@ -87,6 +94,61 @@ def metrics_figure(metrics: Rows) -> Figure | None:
     axes.set_xlim(left=0)
     axes.grid(axis="x")
     axes.set_xlabel("NDCG@10, test split, seen items masked; 95 % bootstrap intervals over users")
+    return figure
+
+
+def _time_figure_of(read: Inputs) -> Figure | None:
+    interactions = read.table("ingest", "interactions.parquet", [schema.TIMESTAMP], optional=["part"])
+    return None if interactions is None else time_figure(*over_time(interactions, read.statistics("ingest")))
+
+
+def time_figure(timeline: Timeline | None, parts: Sequence[str]) -> Figure | None:
+    """Interactions over time, stacked by part, with the moments between parts; None without times."""
+    if timeline is None:
+        return None
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    axes = figure.subplots()
+    places, below = range(len(timeline.steps)), [0] * len(timeline.steps)
+    for part, name in enumerate(parts):
+        counts = [step.counts[part] for step in timeline.steps]
+        axes.bar(places, counts, bottom=below, width=0.9, align="edge", color=(NEUTRAL, STRONG, ACCENT)[part], label=PARTS.get(name, name))
+        below = [low + number for low, number in zip(below, counts, strict=True)]
+    for cut, dashes in zip(timeline.cuts, ((3, 3), (1, 2)), strict=False):
+        label = f"{cut.name} from {cut.date}"
+        axes.axvline(cut.place, color="#1c1d20", linestyle=(0, dashes), linewidth=0.9, label=label)
+    ticks = [place for place in places if timeline.steps[place].tick]
+    axes.set_xticks([place + 0.45 for place in ticks], [timeline.steps[place].tick for place in ticks])
+    axes.set_xlim(0, len(timeline.steps))
+    axes.set_xlabel(f"{timeline.unit}, UTC")
+    axes.set_ylabel("interactions")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.grid(axis="y")
+    if len(parts) > 1:
+        figure.legend(loc="outside upper right", ncols=len(parts) + len(timeline.cuts), frameon=False)
+    return figure
+
+
+def core_figure(rounds: Sequence[str], left: Mapping[str, list[int]]) -> Figure | None:
+    """Interactions, users and items left by each round of the k-core, as shares of the beginning; None without any."""
+    if not rounds:
+        return None
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    shares = {name: shares_of_the_beginning(numbers) for name, numbers in left.items()}
+    for (name, values), colour in zip(shares.items(), (OTHERS[0], OTHERS[1], OTHERS[3]), strict=True):
+        axes.plot(range(len(values)), values, color=colour, marker="o", markersize=3.5, linewidth=1.6, label=f"{name} {share(values[-1])}")
+    if 0 < min(value for values in shares.values() for value in values) < 0.1:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, 1.04)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
+    every = -(-len(rounds) // 10)
+    axes.set_xticks(range(0, len(rounds), every), rounds[::every])
+    axes.set_xlabel("round of the k-core")
+    axes.set_ylabel("left")
+    axes.grid(axis="y")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

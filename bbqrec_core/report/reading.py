@@ -5,7 +5,7 @@ is None; a required one that is not there is an error.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,23 +33,28 @@ class Inputs:
             return None
         return folder / name
 
-    def table(self, stage: str, name: str, columns: list[str] | None = None) -> pa.Table | None:
-        """A Parquet table, if it is there."""
+    def table(self, stage: str, name: str, columns: list[str] | None = None, optional: Sequence[str] = ()) -> pa.Table | None:
+        """A Parquet table, if it is there; of columns that are `optional` (artifacts may be older than they), those that are there."""
         path = self.path(stage, name)
-        return None if path is None else pq.read_table(path, columns=columns)
+        if path is None:
+            return None
+        if columns is not None and optional:
+            there = pq.read_schema(path).names
+            columns = [*columns, *(column for column in optional if column in there)]
+        return pq.read_table(path, columns=columns)
 
     def rows(self, stage: str, name: str) -> Rows | None:
         """A small Parquet table as rows, if it is there."""
         table = self.table(stage, name)
         return None if table is None else table.to_pylist()
 
-    def required(self, stage: str, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A Parquet table that the report cannot do without.
+    def required(self, stage: str, name: str, columns: list[str] | None = None, optional: Sequence[str] = ()) -> pa.Table:
+        """A Parquet table that the report cannot do without; see `table`.
 
         Raises:
             ArtifactError: It is not there.
         """
-        table = self.table(stage, name, columns)
+        table = self.table(stage, name, columns, optional)
         if table is None:
             raise ArtifactError(f"The report needs {name} of stage `{stage}`, which is not there.", f"Run the stage `{stage}` again.")
         return table

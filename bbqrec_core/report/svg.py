@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 Point = tuple[float, float]
+WIDE = 660.0
+"""Width of a drawing that fills the page's column."""
 
 
 def element(name: str, *children: object, **attributes: object) -> Markup:
@@ -105,3 +107,13 @@ def thin_out(points: Sequence[Point], most: int = 300) -> list[Point]:
     every = math.ceil(len(points) / most)
     kept = list(points[::every])
     return kept if kept[-1] == points[-1] else [*kept, points[-1]]
+
+
+def horizontal_grid(up: Scale, left: float, right: float, about: int = 4, whole: bool = False) -> list[Markup]:
+    """Lines at round values, or at whole ones only, which are written at their left."""
+    shapes = []
+    for tick in nice_ticks(up.low, up.high, about):
+        if whole and tick != int(tick):
+            continue
+        shapes += [line((left, up(tick)), (right, up(tick)), "grid"), text(left - 7, up(tick) + 4, tick_label(tick), "tick", "end")]
+    return shapes

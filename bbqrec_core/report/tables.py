@@ -19,6 +19,7 @@ class Table:
         words: Columns (by place) that hold words rather than numbers; the first always does.
         marked: Columns (by place) of the project's own model.
         best: Cells (row, column) with the best value of their row.
+        warned: Rows (by place) that a reader must not overlook.
     """
 
     caption: str
@@ -27,15 +28,16 @@ class Table:
     words: frozenset[int] = frozenset()
     marked: frozenset[int] = frozenset()
     best: frozenset[tuple[int, int]] = frozenset()
+    warned: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with its caption and, where it says more, a short note."""
+    """A picture with its caption and, where it says more, a short note; the note may explain colours."""
 
     picture: Markup
     caption: str
-    note: str = ""
+    note: Cell = ""
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,8 @@ class Fact:
     value: str
     name: str
     note: str = ""
+
+
+def keyed(css: str, words: str) -> Markup:
+    """Words with the colour of a chart's part before them."""
+    return Markup('<span class="keyed"><span class="key {}"></span>{}</span>').format(css, words)

@@ -99,4 +99,5 @@ def explain(record: dict[str, Any]) -> str:
     low, high = record["low"], record["high"]
     demand = f"{low} to {high}" if low is not None and high is not None else f"at least {low}" if high is None else f"at most {high}"
     shown = "missing" if observed is None else f"{observed:.4g}" if isinstance(observed, float) else observed
-    return f"{code} ({record['severity']}): {column} is {shown}, must be {demand}. {record['why']}"
+    said = f" ({record['said']})" if record.get("said") else ""
+    return f"{code} ({record['severity']}): {column} is {shown}, must be {demand}. {record['why']}{said}"

@@ -21,7 +21,8 @@ def judge(stage: str, statistics: dict[str, Any], rules: list[ResolvedRule]) -> 
         rules: What to demand.
 
     Returns:
-        One record per rule: code, severity, column, low, high, why, observed, and outcome: passed, failed or error (with `detail`).
+        One record per rule: code, severity, column, low, high, why, observed, said (what the rule quotes), and outcome: passed, failed
+        or error (with `detail`).
     """
     quiet = logging.getLogger("great_expectations")
     quiet.setLevel(logging.ERROR)
@@ -48,7 +49,7 @@ def judge(stage: str, statistics: dict[str, Any], rules: list[ResolvedRule]) -> 
         configuration = result.expectation_config
         if configuration is not None:
             outcomes[configuration.meta["code"]].append(_outcome(result))
-    return [_record(rule, statistics.get(rule.column), outcomes[rule.code]) for rule in rules]
+    return [_record(rule, statistics, outcomes[rule.code]) for rule in rules]
 
 
 def _outcome(result: Any) -> tuple[str, str]:
@@ -68,7 +69,7 @@ def _crash(info: Any) -> str:
     return ""
 
 
-def _record(rule: ResolvedRule, observed: Any, outcomes: list[tuple[str, str]]) -> dict[str, Any]:
+def _record(rule: ResolvedRule, statistics: dict[str, Any], outcomes: list[tuple[str, str]]) -> dict[str, Any]:
     kinds = [kind for kind, _ in outcomes]
     # An expectation that was not evaluated at all is as bad as one that crashed.
     worst = "error" if "error" in kinds or len(kinds) != 2 else "failed" if "failed" in kinds else "passed"
@@ -79,7 +80,8 @@ def _record(rule: ResolvedRule, observed: Any, outcomes: list[tuple[str, str]]) 
         "low": rule.low,
         "high": rule.high,
         "why": rule.why,
-        "observed": observed,
+        "observed": statistics.get(rule.column),
+        "said": str(statistics.get(rule.says) or ""),
         "outcome": worst,
         "detail": next((detail for kind, detail in outcomes if kind == "error"), ""),
     }

@@ -9,7 +9,7 @@ from typing import Literal
 
 from bbqrec_core.gate_config import GatesConfig
 
-SUITE_VERSION = 1
+SUITE_VERSION = 2
 """Raised when the way of judging changes, so that old results are judged anew; a changed rule does that by itself."""
 
 Bound = float | str | None
@@ -25,6 +25,7 @@ class Rule:
         column: The statistic.
         low, high: Inclusive bounds: numbers, or names of thresholds in the profile's `gates`.
         why: One sentence for the one who reads the failure.
+        says: A statistic, in words, that is quoted beside a failure.
     """
 
     code: str
@@ -33,6 +34,7 @@ class Rule:
     low: Bound
     high: Bound
     why: str
+    says: str = ""
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
@@ -46,7 +48,15 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("ING-002", "critical", "users", "min_users", None, "Too few users are left to learn from."),
         Rule("ING-003", "critical", "items", "min_items", None, "Too few items are left to rank."),
         Rule("ING-004", "critical", "interactions", "min_interactions", None, "Too few interactions are left to learn from."),
-        Rule("ING-005", "critical", "reject_share", 0, "max_reject_share", "Many unusable lines mean a damaged or foreign file."),
+        Rule(
+            "ING-005",
+            "critical",
+            "reject_share",
+            0,
+            "max_reject_share",
+            "Many unusable lines mean a damaged or foreign file.",
+            says="reject_reasons",
+        ),
         Rule("ING-006", "critical", "text_share", "min_text_share", 1, "Items without text get their semantic ID from little."),
         Rule("ING-007", "warning", "image_share", "min_image_share", 1, "Fewer pictures than expected."),
         Rule(
@@ -58,11 +68,27 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "Tied times make the last interaction a matter of chance.",
         ),
         Rule("ING-009", "critical", "train_rows", 1, None, "Nothing to train on."),
+        Rule("ING-010", "critical", "test_rows", "min_users_evaluated", None, "Too few users to measure anything."),
         Rule("ING-011", "critical", "metadata_accounting_difference", 0, 0, "Every metadata line must be accounted for."),
         Rule("ING-012", "critical", "null_user_id", 0, 0, "An interaction without a user is none."),
         Rule("ING-013", "critical", "null_item_id", 0, 0, "An interaction without an item is none."),
         Rule("ING-014", "critical", "null_timestamp", 0, 0, "Without times there is no order."),
-        Rule("ING-010", "critical", "test_rows", "min_users_evaluated", None, "Too few users to measure anything."),
+        Rule(
+            "ING-015",
+            "critical",
+            "metadata_reject_share",
+            0,
+            "max_reject_share",
+            "Many unusable lines of metadata mean a damaged or foreign file.",
+            says="metadata_reject_reasons",
+        ),
+        Rule("ING-016", "warning", "files_damaged", 0, 0, "The data set is partial, and so is all that is said of it.", says="damage"),
+        Rule("ING-017", "critical", "misplaced_interactions", 0, 0, "What comes after a target must not be trained on."),
+        Rule("ING-018", "warning", "duplicate_share", 0, "max_duplicate_share", "So many repeated interactions may be a file read twice."),
+        Rule("ING-019", "warning", "kcore_kept_share", "min_kcore_kept_share", 1, "The k-core is a small and busy part of the shop."),
+        Rule("ING-020", "warning", "sequence_median", "min_sequence_median", None, "Short sequences leave little to learn an order from."),
+        Rule("ING-021", "warning", "density", 0, 1, "More interactions than pairs of a user and an item."),
+        Rule("ING-022", "warning", "days", "min_days", None, "The interactions lie close together in time."),
     ),
     "embed": (
         Rule("EMB-001", "critical", "nan_values", 0, 0, "An encoder that gives NaN is broken."),

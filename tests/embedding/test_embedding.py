@@ -134,7 +134,7 @@ def test_a_modality_can_be_left_out(world):
     out, statistics = embed(world, image=None)
     assert not (out / "image_embedding.parquet").exists()
     assert statistics["image_dimensions"] == 0 and statistics["image_encoder"] is None and statistics["image_encoder_is_demo"] is False
-    with pytest.raises(ProfileError, match="at least one of `text` and `image`"):
+    with pytest.raises(ProfileError, match=r"at least one of `embedding\.text` and `embedding\.image`"):
         embed(world, image=None, text=None)
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from bbqrec_core.ingest.images import find_images
+from bbqrec_core.ingest.pictures import picture_path
 
 
 def picture(kind: str = "JPEG", size: tuple[int, int] = (40, 30)) -> bytes:
@@ -35,7 +36,7 @@ def folder(tmp_path):
 def test_readable_pictures(folder, kind, extension):
     data = picture(kind)
     (folder / f"B1.{extension}").write_bytes(data)
-    [found] = find_images(folder, ["B1", "B2"], 10_000, 1)
+    [found] = find_images(folder, [("B1", None), ("B2", None)], 10_000, 1)
     assert (found.item_id, found.file, found.problem) == ("B1", f"B1.{extension}", None)
     assert found.sha256 == hashlib.sha256(data).hexdigest()
 
@@ -55,17 +56,40 @@ def test_readable_pictures(folder, kind, extension):
 )
 def test_unreadable_pictures_are_explained(folder, data, problem):
     (folder / "B1.jpg").write_bytes(data)
-    [found] = find_images(folder, ["B1"], 10_000, 1)
+    [found] = find_images(folder, [("B1", None)], 10_000, 1)
     assert found.problem is not None and re.search(problem, found.problem)
 
 
 def test_no_file_outside_the_folder_is_looked_at(folder):
     (folder.parent / "secret.jpg").write_bytes(picture())
     (folder / "sub.jpg").mkdir()
-    assert find_images(folder, ["../secret", str(folder.parent / "secret"), "sub", "", ".", ".."], 10_000, 1) == []
+    names = ["../secret", str(folder.parent / "secret"), "sub", "", ".", ".."]
+    assert find_images(folder, [(name, None) for name in names], 10_000, 1) == []
+    paths = ["../secret.jpg", str(folder.parent / "secret.jpg"), "sub.jpg", "x/../../secret.jpg", ""]
+    assert find_images(folder, [("B1", path) for path in paths], 10_000, 1) == []
 
 
 def test_order_is_that_of_the_items(folder):
     for name in ("B3", "B1", "B2"):
         (folder / f"{name}.jpg").write_bytes(picture())
-    assert [found.item_id for found in find_images(folder, ["B2", "B9", "B3", "B1"], 10_000, 4)] == ["B2", "B3", "B1"]
+    assert [found.item_id for found in find_images(folder, [(name, None) for name in ("B2", "B9", "B3", "B1")], 10_000, 4)] == [
+        "B2",
+        "B3",
+        "B1",
+    ]
+
+
+@pytest.mark.parametrize("place", ["B1.jpg", picture_path("B1", ".jpg")])
+def test_flat_and_sharded_folders_are_read(folder, place):
+    (folder / place).parent.mkdir(exist_ok=True)
+    (folder / place).write_bytes(picture())
+    [found] = find_images(folder, [("B1", None)], 10_000, 1)
+    assert (found.file, found.problem) == (place, None)
+
+
+def test_a_path_that_the_source_names_goes_before_the_name(folder):
+    (folder / "photos").mkdir()
+    for place in ("photos/front.png", "B1.jpg"):
+        (folder / place).write_bytes(picture())
+    found = find_images(folder, [("B1", "photos/front.png"), ("B1", "photos/gone.png")], 10_000, 1)
+    assert [image.file for image in found] == ["photos/front.png"]

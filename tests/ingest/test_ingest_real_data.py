@@ -31,7 +31,8 @@ def test_digital_music_fragment(tmp_path):
     assert [statistics[key] for key in ("users", "items", "interactions")] == [268, 206, 2480]
     assert statistics["lines_read"] == 6908 and statistics["accounting_difference"] == 0
     assert statistics["metadata_lines_read"] == 7419 and statistics["metadata_rejected"] == 0
-    assert (statistics["dialect"], statistics["metadata_dialect"]) == ("Amazon 2014", "Amazon 2014")
+    assert statistics["dialect"] == "Amazon 2014 reviews, JSON"
+    assert statistics["metadata_dialect"] == "Amazon 2014 metadata, Python literals"
 
 
 def test_truncated_file_is_refused(tmp_path):
@@ -41,3 +42,7 @@ def test_truncated_file_is_refused(tmp_path):
     with pytest.raises(SourceError, match=rf"cut off: it ends at compressed byte {size:,}.* whole line before that is number 2,138;"):
         run(stage)
     assert not list(stage.out.iterdir())
+    ingest = {"use_cut_files": True, "k_user": 1, "k_item": 1}
+    statistics = run(context(tmp_path, load_profile("digital_music", {"source": {"reviews": broken}, "ingest": ingest}), "partial"))
+    assert (statistics["lines_read"], statistics["partial"], statistics["accounting_difference"]) == (2138, True, 0)
+    assert f"cut off: it ends at compressed byte {size:,}" in statistics["damage"]

@@ -29,7 +29,7 @@ def raw(tmp_path, monkeypatch):
 def test_files_are_found_and_named_relative_to_the_root(raw):
     files = resolve_source(SOURCE, None)
     assert (files.root, files.image_folder) == (raw, raw / "a" / "images")
-    assert (files.name_of(files.reviews), files.name_of(files.metadata)) == ("a/reviews.json.gz", "a/meta.json.gz")
+    assert [files.name_of(path) for path in (*files.of("reviews"), *files.of("metadata"))] == ["a/reviews.json.gz", "a/meta.json.gz"]
 
 
 def test_the_profile_goes_before_the_environment(raw, monkeypatch):

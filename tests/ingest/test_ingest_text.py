@@ -1,54 +1,130 @@
-"""Cleaning of listings."""
+"""Cleaning of texts."""
 
 import html
 import re
 
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bbqrec_core.ingest.text import clean_list, clean_text
+from bbqrec_core.ingest.text import CLEANED, RULES, clean, clean_texts
 
 PIECES = st.sampled_from(
-    ["&amp;", "&lt;", "&gt;", "&", "<", ">", "b", "/", "script", "<b>", "</b>", "!--", "-->", " ", "\n", "\x00", "#60;", "x", "é"]
+    [
+        *["&amp;", "&lt;", "&gt;", "&", "&#3;", "#60;", "&B;", "amp;", "mp;", "&#97;", ";", "<", ">", "b", "/", "script", "<b>", "</b>"],
+        *[
+            "!--",
+            "-->",
+            " ",
+            "\n",
+            "\x00",
+            "\u00a0",
+            "\u200e",
+            "\x1c",
+            "x",
+            "é",
+            " class=",
+            "{",
+            "}",
+            "function",
+            "(",
+            ")",
+            ".a",
+            "color:red",
+        ],
+        *["getTime", "R&B", "Salt & Pepper", "😀"],
+    ]
 )
+TEXTS = st.text() | st.lists(PIECES, max_size=30).map("".join)
 
 
 @pytest.mark.parametrize(
-    ("dirty", "clean"),
+    ("dirty", "cleaned", "rules"),
     [
-        ("Plain title", "Plain title"),
-        ("  two \n\t spaces  ", "two spaces"),
-        ("Salt &amp; Pepper", "Salt & Pepper"),
-        ("Salt &amp;amp; Pepper", "Salt & Pepper"),
-        ('<span class="a-size-medium">Red <b>Shoe</b></span>', "Red Shoe"),
-        ("&lt;b&gt;Red&lt;/b&gt; Shoe", "Red Shoe"),
-        ("<script>var t = (new Date()).getTime();</script>Red Shoe", "Red Shoe"),
-        ("<style>.a{color:red}</style>Red<!-- note --> Shoe", "Red Shoe"),
-        ("Red Shoe<script>var t = 1", "Red Shoe"),
-        ("var aPageStart = (new Date()).getTime();\nvar ue_t0=ue_t0||+new Date();", None),
-        ("I <3 you, 5 < 6 > 4", "I <3 you, 5 < 6 > 4"),
-        ("AT&T", "AT&T"),
-        ("NUL\x00 and \x1f bell", "NUL and bell"),
-        ("<br>", None),
-        ("&nbsp;", None),
-        ("", None),
-        (None, None),
+        ("Plain title", "Plain title", []),
+        ("Salt & Pepper, R&B, AT&T", "Salt & Pepper, R&B, AT&T", []),
+        ("I <3 you, 5 < 6 > 4", "I <3 you, 5 < 6 > 4", []),
+        ("A {deluxe} set: a function (of time)", "A {deluxe} set: a function (of time)", []),
+        ("नमस्\u200dते", "नमस्\u200dते", []),
+        ("  two \n\t spaces  ", "two spaces", ["whitespace"]),
+        ("no\u00a0break", "no break", ["whitespace"]),
+        ("Salt &amp; Pepper", "Salt & Pepper", ["entities"]),
+        ("Salt &amp;amp; Pepper", "Salt & Pepper", ["entities"]),
+        ("Memphis R&B; shuffle", "Memphis R&B shuffle", ["entities"]),
+        ("&nbsp;", None, ["entities"]),
+        ('<span class="a-size-medium">Red <b>Shoe</b></span>', "Red Shoe", ["tags"]),
+        ("&lt;b&gt;Red&lt;/b&gt; Shoe", "Red Shoe", ["tags", "entities"]),
+        ('Red Shoe <div class="a-section', "Red Shoe", ["tags"]),
+        ("<br>", None, ["tags"]),
+        ("</span></span></span>", None, ["tags"]),
+        ("<script>var t = (new Date()).getTime();</script>Red Shoe", "Red Shoe", ["blocks"]),
+        ("<style>.a{color:red}</style>Red<!-- note --> Shoe", "Red Shoe", ["blocks"]),
+        ("Red Shoe<script>var t = 1", "Red Shoe", ["blocks"]),
+        ("<b>Red</b> <!-- note -->&amp;  Blue\x00", "Red & Blue", ["tags", "blocks", "entities", "control", "whitespace"]),
+        ("NUL\x00 and \x1f bell", "NUL and bell", ["control"]),
+        ("\u200eBrand\ufeff", "Brand", ["control"]),
+        ("var aPageStart = (new Date()).getTime(); var ue_t0=ue_t0||+new Date();", None, ["script"]),
+        ("(function(a,b){a.x=b})(window)", None, ["script"]),
+        (".a-box-inner{background-color:#fff}#aloha .selected{color:gray}", None, ["script"]),
+        ("", None, []),
     ],
 )
-def test_known_dirt(dirty, clean):
-    assert clean_text(dirty) == clean
+def test_each_rule(dirty, cleaned, rules):
+    text, acted = clean(dirty)
+    assert text == cleaned and set(acted) == set(rules) and acted == [rule for rule in RULES if rule in rules]
 
 
-@given(st.text() | st.lists(PIECES, max_size=30).map("".join))
+@given(TEXTS)
 def test_nothing_is_left_to_clean(text):
-    cleaned = clean_text(text)
-    assert clean_text(cleaned) == cleaned
+    cleaned, _ = clean(text)
     if cleaned is not None:
-        assert cleaned == cleaned.strip() and "\n" not in cleaned
-        assert not re.search(r"<[a-z][^<>]*>", cleaned) and html.unescape(cleaned) == cleaned
+        assert clean(cleaned) == (cleaned, [])
+        assert cleaned == " ".join(cleaned.split()) and not re.search(r"[\x00-\x1f\x7f-\x9f\u200e\ufeff]", cleaned)
+        assert not re.search(r"<[a-zA-Z][^<>]*>", cleaned) and html.unescape(cleaned) == cleaned
 
 
-def test_lists_lose_repetitions_and_empty_texts():
-    assert clean_list(["Toys", "Toys", None, "", "<br>", "Cars &amp; Trucks", "Toys"]) == ["Toys", "Cars & Trucks"]
-    assert clean_list([]) is clean_list(None) is clean_list(["<br>"]) is None
+@given(TEXTS)
+def test_a_rule_acted_exactly_where_something_changed(text):
+    cleaned, rules = clean(text)
+    assert bool(rules) == ((cleaned or "") != text)
+
+
+@settings(deadline=None)  # Arrow takes its time when it is first called.
+@given(st.lists(st.none() | TEXTS | st.sampled_from(["Clean", "Two words"]), max_size=20))
+def test_many_texts_are_cleaned_as_one_is(texts):
+    """So the screen lets no text pass that a rule would act on."""
+    expected = [(None, []) if text is None else clean(text) for text in texts]
+    for given_as in (
+        pa.array(texts, pa.string()),
+        pa.chunked_array([pa.array(texts, pa.string())]),
+        pa.array([None, *texts], pa.string())[1:],
+    ):
+        cleaned = clean_texts(given_as)
+        cleaned.validate(full=True)
+        assert cleaned.type == CLEANED
+        assert [(row["text"], row["rules"]) for row in cleaned.to_pylist()] == expected
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "&" + "amp;" * 300_000,
+        "&" * 300_000 + "#3;" * 300_000,
+        "<a " * 300_000,
+        "<script>" * 150_000,
+        "<!--" * 300_000,
+        "</script " * 100_000,
+        "{" * 500_000,
+        "function (" * 100_000,
+    ],
+)
+def test_no_text_takes_long(attack):
+    cleaned, _ = clean(attack)
+    assert cleaned is None or clean(cleaned) == (cleaned, [])
+
+
+def test_what_goes_on_hiding_things_is_given_up():
+    assert clean("&" + "amp;" * 7) == ("&", ["entities"])
+    assert clean("&" + "amp;" * 50) == (None, ["entities", "script"])

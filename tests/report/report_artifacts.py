@@ -119,7 +119,7 @@ def _write_ingest(run: Run, histories: list[list[int]], images: dict[int, str]) 
     run.write("ingest", "items.parquet", items, schema.ITEMS)
     rows = [
         {"user_idx": user, "item_idx": item, "user_id": f"U{user}", "item_id": f"B{item:04d}", "rating": 5.0, "position": place}
-        | {"timestamp": 1_500_000_000 + 86_400 * (user + place)}
+        | {"timestamp": 1_500_000_000 + 86_400 * (user + place), "part": part_of(place, len(history))}
         for user, history in enumerate(histories)
         for place, item in enumerate(history)
     ]
@@ -135,8 +135,60 @@ def _write_ingest(run: Run, histories: list[list[int]], images: dict[int, str]) 
             {"round": 1, "interactions": len(rows), "users": 60, "items": 40},
         ],
     )
-    statistics = {"lines_read": len(rows) + 31 + 5 + 4, "duplicates": 5, "filtered": 31, "lines_rejected": 4, "accounting_difference": 0}
-    run.write("ingest", "statistics.parquet", [statistics | {"tied_target_share": 0.125, "interactions": len(rows), "nothing": None}])
+    files = [
+        {
+            "file": "reviews.json.gz",
+            "content": "interactions",
+            "format": "Amazon 2018 reviews, JSON",
+            "lines": len(rows) + 40,
+            "rejected": 4,
+        },
+        {"file": "meta.json.gz", "content": "items", "format": "Amazon 2018 metadata, JSON", "lines": N_ITEMS + 10, "rejected": 0},
+    ]
+    files = [file | {"number": number, "folded": 0, "damage": None} for number, file in enumerate(files)]
+    run.write("ingest", "files.parquet", files, schema.FILES)
+    cleaning = [
+        ("price", "range", 3),
+        ("title", "whitespace", 2),
+        ("title", "tags", 7),
+        ("brand", "unheard_of", 1),
+        ("price", "number", 36),
+    ]
+    run.write("ingest", "cleaning.parquet", [dict(zip(schema.CLEANING.names, row, strict=True)) for row in cleaning], schema.CLEANING)
+    run.write("ingest", "statistics.parquet", [_ingest_statistics(rows, items)])
+
+
+def part_of(place: int, length: int) -> str:
+    """Leave-one-out."""
+    return {length - 1: "test", length - 2: "valid"}.get(place, "train")
+
+
+def _ingest_statistics(rows: list[dict[str, Any]], items: list[dict[str, Any]]) -> dict[str, Any]:
+    train_counts = {item["item_idx"]: item["train_count"] for item in items}
+    targets = {part: [row["item_idx"] for row in rows if row["part"] == part] for part in ("valid", "test")}
+    counted = {
+        "files_read": 2,
+        "files_damaged": 0,
+        "partial": False,
+        "damage": None,
+        "lines_read": len(rows) + 31 + 5 + 4,
+        "duplicates": 5,
+        "filtered": 31,
+        "filtered_by_rating": 0,
+        "filtered_by_kcore": 31,
+        "lines_rejected": 4,
+        "reject_reasons": "no JSON (4 lines)",
+        "accounting_difference": 0,
+        "metadata_items": N_ITEMS + 10,
+        "tied_target_share": 0.125,
+        "interactions": len(rows),
+        "nothing": None,
+    }
+    split = {f"{part}_rows": N_USERS for part in ("train", "valid", "test")}
+    split |= {f"cold_{part}": sum(train_counts[item] == 0 for item in found) for part, found in targets.items()}
+    split |= {"train_interactions": len(rows) - 2 * N_USERS, "users_train_only": 0, "users_without_history": 0, "misplaced_interactions": 0}
+    shares = {"title_share": 1 - 1 / N_ITEMS, "text_share": 1.0, "image_share": 0.5, "price_share": 0.25}
+    return counted | split | shares | {"has_times": True, "valid_from": None, "test_from": None, "days": 70.0}
 
 
 def _write_embed(run: Run, images: dict[int, str]) -> None:

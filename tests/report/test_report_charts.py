@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from report_artifacts import make_run
 
 from bbqrec_core import schema
-from bbqrec_core.report import charts
+from bbqrec_core.report import charts, data_charts
 from bbqrec_core.report.about_codes import items_per_code
 from bbqrec_core.report.about_training import read_curves, shown_name, validation_race
 from bbqrec_core.report.naming import decimals, metric_name, quantity, readable, share, without_folder
@@ -65,13 +65,19 @@ def test_bars_are_as_long_as_their_values():
 
 def test_names_in_charts_are_escaped():
     bad = '<script>"x"</script>'
-    svg = str(charts.interval_bars([charts.Bar(bad, 0.2, 0.1, 0.3, True)], bad, bad)) + str(charts.stacked_bar([(bad, 3, "kept")], bad))
+    svg = str(charts.interval_bars([charts.Bar(bad, 0.2, 0.1, 0.3, True)], bad, bad))
+    svg += str(data_charts.stacked_bar([(bad, 3, "kept")], bad))
+    column, mark = data_charts.Column(bad, bad, [3]), data_charts.Mark(bad, 0.5)
+    svg += str(data_charts.stacked_columns([column], [(bad, "train")], bad, bad, bad, [mark]))
+    svg += str(data_charts.shares_left([(bad, [1.0, 0.5], "other0")], [bad, bad], bad, bad))
     assert "<script" not in svg and "&lt;script&gt;" in svg
 
 
 def test_charts_of_nothing():
-    assert charts.popularity_curve([0, 0], "d") == ""
-    for svg in (charts.columns([], "x", "y", "d"), charts.usage_panel([0, 0], True, "d"), charts.stacked_bar([("a", 0, "kept")], "d")):
+    assert data_charts.popularity_curve([0, 0], "d") == ""
+    bar = data_charts.stacked_bar([("a", 0, "kept")], "d")
+    left = data_charts.shares_left([("a", [1.0], "other0"), ("b", [0.0], "other1")], ["before"], "x", "d")
+    for svg in (data_charts.columns([], "x", "y", "d"), charts.usage_panel([0, 0], True, "d"), bar, left):
         assert str(svg).startswith("<svg") and "nan" not in svg
 
 
@@ -145,8 +151,9 @@ def test_codes_that_the_usage_table_leaves_out_are_unused():
 
 def test_plots_are_written_and_the_same_every_time(tmp_path):
     made = make_run(tmp_path / "a")
+    names = ["metrics", "interactions_over_time", "k_core", "codebook_usage", "training_curves", "quantizer_curves"]
     written = write_plots(made.folders, tmp_path / "plots")
-    assert [path.name for path in written] == ["metrics.png", "codebook_usage.png", "training_curves.png", "quantizer_curves.png"]
+    assert [path.name for path in written] == [f"{name}.png" for name in names]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
     again = write_plots(made.folders, tmp_path / "again")
     assert [path.read_bytes() for path in written] == [path.read_bytes() for path in again]
@@ -155,8 +162,9 @@ def test_plots_are_written_and_the_same_every_time(tmp_path):
 def test_missing_tables_cost_only_their_plot(tmp_path):
     made = make_run(tmp_path / "a")
     made.remove("evaluate", "metrics.parquet")
+    made.remove("ingest", "interactions.parquet")
     made.write("quantize", "usage.parquet", [], schema.USAGE)
     made.folders.pop("baselines")
     names = [path.name for path in write_plots(made.folders, tmp_path / "plots")]
-    assert names == ["training_curves.png", "quantizer_curves.png"]
+    assert names == ["k_core.png", "training_curves.png", "quantizer_curves.png"]
     assert write_plots({}, tmp_path / "none") == []

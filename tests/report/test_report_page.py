@@ -3,72 +3,22 @@
 import itertools
 import re
 from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from report_artifacts import HOSTILE, MODELS, N_ITEMS, Run, make_run
+from written_page import Structure, report
 
 from bbqrec_core import schema
 from bbqrec_core.errors import ArtifactError, StageError
-from bbqrec_core.profile import load_profile
 from bbqrec_core.report.checks import external_references
-from bbqrec_core.report.stage import run, write_page
-
-VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+from bbqrec_core.report.stage import run
 
 
 @pytest.fixture
 def run_folders(tmp_path: Path) -> Run:
     return make_run(tmp_path / "artifacts")
-
-
-class Structure(HTMLParser):
-    """Checks that tags are balanced, and collects what tests ask for."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.text: list[str] = []
-        self.data: list[tuple[float, str]] = []
-        self.feed(html)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        assert len(dict(attrs)) == len(attrs), f"<{tag}> has an attribute twice"
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        assert tag in VOID or "svg" in self.open, f"<{tag}/> closes itself outside SVG"
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
-        self.open.pop()
-
-    def handle_data(self, data):
-        if "style" in self.open:
-            return
-        self.text.append(data)
-        if self.open and self.open[-1] == "data":
-            self.data.append((float(self.tags[-1][1]["value"]), data))
-
-    @property
-    def plain(self) -> str:
-        return " ".join(" ".join(self.text).split())
-
-    def values(self, attribute: str) -> list[str]:
-        return [attributes[attribute] for _, attributes in self.tags if attribute in attributes]
-
-
-def report(made: Run, out: Path, overrides=None, name="demo") -> tuple[str, dict]:
-    statistics = write_page(made.context(out, load_profile(name, overrides)))
-    return (out / "report.html").read_text(encoding="utf-8"), statistics
 
 
 def test_stage_writes_the_page_and_the_plots(run_folders, tmp_path):
@@ -149,6 +99,8 @@ def test_hostile_names_everywhere_are_text(run_folders, tmp_path):
         ("evaluate", "metrics.parquet", ("model", "metric")),
         ("evaluate", "comparisons.parquet", ("baseline",)),
         ("ingest", "rejects.parquet", ("reason", "file")),
+        ("ingest", "files.parquet", ("file", "format", "content")),
+        ("ingest", "cleaning.parquet", ("field", "rule")),
         ("quantize", "curve.parquet", ("name",)),
         ("quantize", "codebook_health.parquet", ("name", "source")),
         ("quantize", "usage.parquet", ("source",)),
@@ -219,6 +171,8 @@ OPTIONAL = {
     ("ingest", "rejects.parquet"): None,
     ("ingest", "kcore_rounds.parquet"): None,
     ("ingest", "statistics.parquet"): None,
+    ("ingest", "files.parquet"): None,
+    ("ingest", "cleaning.parquet"): None,
     ("embed", "encoders.json"): "embeddings",
     ("embed", "image_embedding.parquet"): None,
     ("quantize", "curve.parquet"): None,
@@ -260,6 +214,8 @@ def test_empty_tables_are_shown_as_such(run_folders, tmp_path):
         ("evaluate", "examples.parquet", schema.EXAMPLES),
         ("evaluate", "comparisons.parquet", schema.COMPARISONS),
         ("ingest", "rejects.parquet", schema.REJECTS),
+        ("ingest", "files.parquet", schema.FILES),
+        ("ingest", "cleaning.parquet", schema.CLEANING),
         ("train", "attention_bias.parquet", schema.SIMILARITY_WEIGHTS),
         ("train", "curve.parquet", schema.CURVE),
         ("quantize", "usage.parquet", schema.USAGE),
@@ -332,7 +288,7 @@ def test_accounting_adds_up_or_says_so(run_folders, tmp_path):
     [statistics] = run_folders.read("ingest", "statistics.parquet")
     kept = statistics["interactions"]
     page = Structure(report(run_folders, tmp_path / "out")[0])
-    assert f"{kept + 40} lines read = {kept} kept + 31 filtered by the k-core + 5 duplicates + 4 rejected." in page.plain
+    assert f"{kept + 40} lines read = {kept} kept + 31 filtered by the k-core + 5 duplicates + 4 rejected" in page.plain
     run_folders.write("ingest", "statistics.parquet", [statistics | {"lines_read": kept + 47}])
     assert "Not accounted for: 7" in Structure(report(run_folders, tmp_path / "again")[0]).plain
 

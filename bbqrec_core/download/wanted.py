@@ -1,0 +1,72 @@
+"""Which raw files a profile's source consists of, where each is to be had, and into which folder they go.
+
+Nothing is fetched here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import quote
+
+from bbqrec_core.errors import SourceError
+from bbqrec_core.ingest.config import SourceConfig
+from bbqrec_core.ingest.sources import is_pattern, raw_folder, safe_path, wanted
+
+
+@dataclass(frozen=True)
+class WantedFile:
+    """A raw file.
+
+    Attributes:
+        path: Relative to the raw folder, with forward slashes.
+        url: Where to get it; None where the profile does not say.
+        page: Where people can read of it.
+    """
+
+    path: str
+    url: str | None
+    page: str | None = None
+
+
+def image_folder(source: SourceConfig) -> Path | None:
+    """Where the pictures of a source are, or go; None if it has none."""
+    return raw_folder(source) / safe_path(source.images, "source.images") if source.images else None
+
+
+def wanted_files(source: SourceConfig) -> list[WantedFile]:
+    """The files that a source needs.
+
+    That is what its fields name, and whatever else `source.urls` has an address for by a path. Patterns stand for what those paths match.
+
+    Raises:
+        SourceError: The source needs no files or does not name one that it needs, a path leaves the raw folder, or a pattern has no address
+            and no file.
+    """
+    if source.kind == "synthetic":
+        raise SourceError("A synthetic source has nothing to fetch: its shop is made.", "Just run it: bbqrec run.")
+    urls = {safe_path(key, "a key of source.urls"): url for key, url in source.urls.items() if "/" in key or "." in key}
+    paths: dict[str, str | None] = {}
+    for key, files in wanted(source).items():
+        for path in files:
+            if is_pattern(path):
+                _require_match(path, key, urls, source)
+            else:
+                paths[path] = urls.get(path) or (source.urls.get(key) if len(files) == 1 else None)
+    paths |= {path: url for path, url in urls.items() if path not in paths}
+    base = source.download.base_url
+    if base:
+        return [WantedFile(path, f"{base.rstrip('/')}/{quote(path)}") for path in paths]
+    return [WantedFile(path, url, source.urls.get("overview")) for path, url in paths.items()]
+
+
+def _require_match(pattern: str, key: str, urls: Iterable[str], source: SourceConfig) -> None:
+    """A pattern names no file that could be asked for: `source.urls` must, unless they are there."""
+    folder = raw_folder(source)
+    if any(fnmatchcase(path, pattern) for path in urls) or (folder.is_dir() and any(folder.glob(pattern))):
+        return
+    raise SourceError(
+        f"source.{key} is the pattern {pattern}, and source.urls has no address of a file that it fits.",
+        "Add each file's address under its path in the raw folder, such as\n  urls:\n    part_1.jsonl.gz: https://...\n"
+        f"or put the files into {folder}.",
+    )

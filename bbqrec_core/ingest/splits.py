@@ -1,0 +1,71 @@
+"""Divides the k-core into train, validation and test, and writes nothing: the tables are made by sql/.
+
+Leave-one-out takes each user's last interactions, as papers do. A temporal split takes everything from a moment on, the same for all users,
+as in production; what other users do after that moment then cannot leak into training.
+"""
+
+import logging
+from datetime import UTC, datetime
+
+from bbqrec_core.errors import SourceError
+from bbqrec_core.ingest.config import SplitConfig
+from bbqrec_core.ingest.database import Database
+
+log = logging.getLogger(__name__)
+
+
+def split(database: Database, config: SplitConfig, seed: str, has_times: bool) -> dict[str, int | None]:
+    """Make the tables `interactions`, `items`, `train`, `valid` and `test` from `kcore`, `user_index`, `item_index`.
+
+    Args:
+        database: Where the tables are.
+        config: The kind of split.
+        seed: Breaks ties.
+        has_times: Whether timestamps are times, and not just places in a sequence.
+
+    Returns:
+        `valid_from` and `test_from`, seconds since 1970, UTC; None for leave-one-out.
+
+    Raises:
+        SourceError: A temporal split of data without times, or one that leaves a part empty.
+    """
+    moments: dict[str, int | None] = {"valid_from": None, "test_from": None}
+    if config.kind == "temporal":
+        if not has_times:
+            raise SourceError(
+                "A temporal split needs times, and this source has none: order stands in for time.", "Set ingest.split.kind: leave_one_out."
+            )
+        moments = {name: _moment(database, getattr(config, name)) for name in moments}
+        log.info("validation begins at %s, test at %s", *(_date(moment) for moment in moments.values()))
+        database.make("interactions", "interactions_temporal", seed=seed, valid_from=moments["valid_from"], test_from=moments["test_from"])
+    else:
+        database.make("interactions", "interactions_leave_one_out", seed=seed)
+    database.make("items")
+    for table in ("train", "valid", "test"):
+        database.make(table, max_history=config.max_history)
+    if config.kind == "temporal":
+        _check_parts(database, moments)
+    return moments
+
+
+def _moment(database: Database, given: float | str) -> int:
+    if isinstance(given, str):
+        return int(datetime.fromisoformat(given).replace(tzinfo=UTC).timestamp())
+    [(moment,)] = database.rows("SELECT quantile_disc(timestamp, $share) FROM kcore", share=given)
+    return int(moment)
+
+
+def _check_parts(database: Database, moments: dict[str, int | None]) -> None:
+    found = dict(database.rows("SELECT part, count(*) FROM interactions GROUP BY part"))
+    empty = [part for part in ("train", "valid", "test") if not found.get(part)]
+    if empty:
+        [(first, last)] = database.rows("SELECT min(timestamp), max(timestamp) FROM interactions")
+        raise SourceError(
+            f"The temporal split leaves nothing for {' and '.join(empty)}: validation begins at {_date(moments['valid_from'])}, test at "
+            f"{_date(moments['test_from'])}, and interactions run from {_date(first)} to {_date(last)}.",
+            "Choose other ingest.split.valid_from and test_from.",
+        )
+
+
+def _date(moment: int | None) -> str:
+    return "-" if moment is None else f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,5 @@
+-- user_counts: how many interactions each user has in this round of the k-core.
+-- From: kcore.
+SELECT user_code, count(*) AS interactions
+FROM kcore
+GROUP BY user_code
