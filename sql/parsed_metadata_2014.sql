@@ -36,4 +36,3 @@ SELECT
     json_texts(fields[7]) AS image_urls,
     CAST(NULL AS VARCHAR) AS image_path
 FROM judged
-ORDER BY line

@@ -32,4 +32,3 @@ SELECT
     CASE WHEN len(json_texts(fields[7])) > 0 THEN json_texts(fields[7]) ELSE json_texts(fields[8]) END AS image_urls,
     CAST(NULL AS VARCHAR) AS image_path
 FROM judged
-ORDER BY line

@@ -37,4 +37,3 @@ SELECT
     ) AS image_urls,
     CAST(NULL AS VARCHAR) AS image_path
 FROM judged
-ORDER BY line

@@ -55,4 +55,3 @@ SELECT
     CASE WHEN reason IS NULL THEN CAST(time AS BIGINT) END AS timestamp,
     false AS folded
 FROM judged
-ORDER BY line

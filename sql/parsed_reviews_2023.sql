@@ -57,4 +57,3 @@ SELECT
     CASE WHEN reason IS NULL THEN CAST(time AS BIGINT) // 1000 END AS timestamp,
     reason IS NULL AND coalesce(json_text(fields[5]) <> json_text(fields[2]), false) AS folded
 FROM judged
-ORDER BY line

@@ -5,6 +5,7 @@ Which tables there are, and from what they are made, is said in sql/.
 
 import functools
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib import resources
@@ -119,23 +120,25 @@ def _regroup(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.Tab
 
 @contextmanager
 def open_database(folder: Path, memory_limit: str, threads: int) -> Iterator[Database]:
-    """Open an empty database in a folder, into which it also spills; its files are removed in the end.
+    """Open an empty database in memory, which spills into a folder what does not fit.
+
+    Tables of a file would be logged and compressed on their way, which costs a sixth more time, and none of them outlives the stage.
 
     Args:
-        folder: May hold files of an earlier run that was killed; they are removed.
+        folder: May hold what an earlier run that was killed has spilled; it is removed, and so is this run's in the end.
         memory_limit: As DuckDB writes it, such as 4GB.
         threads: 0 = all cores.
 
     Raises:
         StageError: DuckDB runs out of memory or of disk.
     """
-    file = folder / "ingest.duckdb"
-    _remove(file)
-    config: dict[str, Any] = {"memory_limit": memory_limit, "temp_directory": str(folder / "spill"), "autoinstall_known_extensions": False}
+    spill = folder / "spill"
+    shutil.rmtree(spill, ignore_errors=True)
+    config: dict[str, Any] = {"memory_limit": memory_limit, "temp_directory": str(spill), "autoinstall_known_extensions": False}
     if threads:
         config["threads"] = threads
     try:
-        with closing(duckdb.connect(str(file), config=config)) as connection, _cleaner(connection):
+        with closing(duckdb.connect(":memory:", config=config)) as connection, _cleaner(connection):
             connection.execute("SET enable_progress_bar = false")
             connection.execute(sql("macros"))
             yield Database(connection)
@@ -147,7 +150,7 @@ def open_database(folder: Path, memory_limit: str, threads: int) -> Iterator[Dat
     except duckdb.IOException as error:
         raise StageError(f"DuckDB cannot work in {folder}: {_first_line(error)}", "Free some space there (`bbqrec gc` helps).") from None
     finally:
-        _remove(file)
+        shutil.rmtree(spill, ignore_errors=True)
 
 
 @contextmanager
@@ -164,11 +167,6 @@ def _cleaner(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
-
-
-def _remove(file: Path) -> None:
-    for path in (file, file.with_name(file.name + ".wal")):
-        path.unlink(missing_ok=True)
 
 
 @functools.cache

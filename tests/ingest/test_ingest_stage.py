@@ -213,8 +213,8 @@ def test_what_a_killed_run_left_behind_does_not_matter(tmp_path):
     raw = make_raw(tmp_path / "raw", dirty_shop(6))
     profile = make_profile(raw)
     clean, dirty = context(tmp_path, profile, "clean"), context(tmp_path, profile, "dirty")
-    for name in ("ingest.duckdb", "ingest.duckdb.wal"):
-        (dirty.scratch / name).write_bytes(b"half a database")
+    (dirty.scratch / "spill").mkdir()
+    (dirty.scratch / "spill" / "duckdb_temp_storage_DEFAULT-0.tmp").write_bytes(b"half a block")
     assert run(clean) == run(dirty)
 
 
