@@ -9,14 +9,26 @@ from bbqrec_core.ingest.kcore import Round
 from bbqrec_core.stage import Statistics
 
 
-def account(database: Database, books: Books, rounds: list[Round], config: IngestConfig) -> Statistics:
+def rated_below(database: Database, config: IngestConfig) -> int:
+    """How many interactions were rated below what the profile wants, or not at all, where it wants anything; of `read_interactions`."""
+    if config.min_rating is None:
+        return 0
+    [(below,)] = database.rows(
+        "SELECT count(*) FROM read_interactions WHERE NOT coalesce(rating >= $least, false)",
+        least=config.min_rating,
+    )
+    return below
+
+
+def account(database: Database, books: Books, rounds: list[Round], kept: int, below: int) -> Statistics:
     """Count lines, interactions, items and everything that fell away.
 
     Args:
         database: After all tables were made.
         books: Of what was read.
         rounds: Of the k-core.
-        config: The least rating, if there is one.
+        kept: Interactions that were written as read.
+        below: How many of them were rated too low.
 
     Returns:
         For interactions `lines_read` = `interactions` + `duplicates` + `filtered` + `lines_rejected` + `accounting_difference`, for
@@ -27,10 +39,6 @@ def account(database: Database, books: Books, rounds: list[Round], config: Inges
     reviews, metadata = books.of("interactions"), books.of("items")
     lines, metadata_lines = _lines(reviews), _lines(metadata)
     rejected, metadata_rejected = _rejected(database, "interactions"), _rejected(database, "items")
-    [(kept, below)] = database.rows(
-        "SELECT count(*), count(*) FILTER (WHERE NOT coalesce($least IS NULL OR rating >= $least, false)) FROM raw_interactions",
-        least=config.min_rating,
-    )
     candidates, left = rounds[0].interactions, rounds[-1].interactions
     duplicates = kept - below - candidates
     filtered = below + candidates - left

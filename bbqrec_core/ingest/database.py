@@ -60,9 +60,9 @@ class Database:
         self._connection.execute(f"DROP TABLE IF EXISTS {new}")
         self._connection.execute(f"ALTER TABLE {table} RENAME TO {new}")
 
-    def drop(self, table: str) -> None:
-        """Drop a table that is no longer needed."""
-        self._connection.execute(f"DROP TABLE IF EXISTS {table}")
+    def drop(self, table: str, *, view: bool = False) -> None:
+        """Drop a table or view that is no longer needed."""
+        self._connection.execute(f"DROP {'VIEW' if view else 'TABLE'} IF EXISTS {table}")
 
     def has(self, table: str) -> bool:
         """Whether there is a table."""

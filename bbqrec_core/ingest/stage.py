@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from bbqrec_core import schema
 from bbqrec_core.errors import SourceError
-from bbqrec_core.ingest.accounting import account
+from bbqrec_core.ingest.accounting import account, rated_below
 from bbqrec_core.ingest.amazon import read_amazon
 from bbqrec_core.ingest.config import IngestConfig
 from bbqrec_core.ingest.database import Database, open_database
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 _ITEM_IMAGES = pa.schema([("item_id", pa.string()), ("image_file", pa.string()), ("image_sha256", pa.string())])
 
 _TABLES = (
-    ("raw_interactions", schema.RAW_INTERACTIONS, "file, line"),
     ("raw_items", schema.RAW_ITEMS, "file, line"),
     ("cleaning", schema.CLEANING, "field, rule"),
     ("rejects", schema.REJECTS, "file, line NULLS LAST, reason"),
@@ -58,17 +57,10 @@ def run(context: StageContext) -> Statistics:
 def _ingest(context: StageContext, database: Database, files: SourceFiles) -> Statistics:
     profile, config, seed = context.profile, context.profile.ingest, str(context.profile.seed)
     workers = profile.compute.threads or _cores()
-    books = Books(database)
-    if profile.source.kind == "tables":
-        read_tables(books, files, profile.source.tables, config, workers)
-    elif profile.source.kind == "sequences":
-        read_sequences(books, files, profile.source.sequences, config, workers)
-    else:
-        read_amazon(books, files, config, workers)
+    books = _read(context, database, files, workers)
     has_times = profile.source.kind != "sequences"
-
-    database.insert("files", books.table())
     database.make("raw_interactions", view=True)
+    kept = database.write("raw_interactions", schema.RAW_INTERACTIONS, "number, line", context.out / "raw_interactions.parquet")
     database.make("cleaned_items")
     database.make("cleaning")
     database.make("raw_items")
@@ -76,6 +68,9 @@ def _ingest(context: StageContext, database: Database, files: SourceFiles) -> St
     database.make("user_codes")
     database.make("item_codes")
     database.make("deduplicated", "deduplicated" if config.deduplicate else "not_deduplicated", min_rating=config.min_rating)
+    below = rated_below(database, config)
+    database.drop("raw_interactions", view=True)
+    database.drop("read_interactions")  # the largest table, and no longer needed
     rounds = k_core(database, config.k_user, config.k_item)
     _check_left(books, rounds, config)
     database.make("user_index", seed=seed)
@@ -93,11 +88,24 @@ def _ingest(context: StageContext, database: Database, files: SourceFiles) -> St
     pq.write_table(
         pa.Table.from_pylist([asdict(entry) for entry in rounds], ROUNDS), context.out / "kcore_rounds.parquet", compression="zstd"
     )
-    statistics = account(database, books, rounds, config)
+    statistics = account(database, books, rounds, kept, below)
     statistics |= {"has_times": has_times, **moments, "images_unreadable": sum(image.problem is not None for image in images)}
     if not has_times:
         statistics |= {"first_timestamp": None, "last_timestamp": None}
     return statistics
+
+
+def _read(context: StageContext, database: Database, files: SourceFiles, workers: int) -> Books:
+    """Read every file, whatever its kind, into `read_interactions`, `read_items`, `rejects`, and list them in `files`."""
+    books, config = Books(database), context.profile.ingest
+    if context.profile.source.kind == "tables":
+        read_tables(books, files, context.profile.source.tables, config, workers)
+    elif context.profile.source.kind == "sequences":
+        read_sequences(books, files, context.profile.source.sequences, config, workers)
+    else:
+        read_amazon(books, files, config, workers)
+    database.insert("files", books.table())
+    return books
 
 
 def _check_left(books: Books, rounds: list[Round], config: IngestConfig) -> None:
