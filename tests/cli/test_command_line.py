@@ -40,12 +40,18 @@ def test_every_command_has_help(command):
         (["report", "demo"], "does not exist"),
         (["recommend", "demo"], "bbqrec run demo"),
         (["rollback", "demo"], "no previous champion"),
+        (["fetch", "demo"], "nothing to fetch"),
     ],
 )
 def test_what_does_not_fit_is_explained_without_a_traceback(arguments, said):
     result = bbqrec(*arguments)
     assert result.returncode == 1
     assert said in result.stderr and "Traceback" not in result.stderr
+
+
+def test_an_unknown_stage_is_a_mistake_of_usage():
+    result = bbqrec("run", "demo", "--until", "gift_wrap")
+    assert result.returncode == 2 and "'gift_wrap' is not one of 'shop', 'ingest'" in result.stderr
 
 
 def test_missing_raw_files_are_named_with_their_place_and_source(tmp_path):

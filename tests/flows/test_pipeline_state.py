@@ -42,9 +42,9 @@ def environment(home, prefect_api):
     return {**Installation(home).environment, "PREFECT_API_URL": prefect_api}
 
 
-def run(home, prefect_api, *arguments):
+def run(home, prefect_api, *arguments, profile=TINY):
     result = subprocess.run(
-        [BIN / "bbqrec", "run", TINY, *arguments],
+        [BIN / "bbqrec", "run", profile, *arguments],
         cwd=PROJECT,
         env=environment(home, prefect_api),
         capture_output=True,
@@ -109,6 +109,39 @@ def test_changing_the_learning_rate_retrains_and_embeds_nothing(tiny_home, prefe
     result = run(tiny_home, prefect_api, "--set", "sequence.learning_rate=0.004")
     assert cached(result) == ["shop", "ingest", "embed", "quantize", "baselines"]
     assert made(result) == ["train", "evaluate", "register", "report"]
+
+
+def test_a_run_ends_after_the_stage_it_is_told_to(tiny_home, prefect_api):
+    result = run(tiny_home, prefect_api, "--until", "embed", "--set", "seed=5")
+    assert made(result) == ["shop", "ingest", "embed"] and cached(result) == []
+    assert "3 stages made" in result.stdout and "Model" not in result.stdout and "inspect tests/tiny.yaml/embed" in result.stdout
+
+
+PARTIAL = """
+extends: {tiny}
+source: {{kind: amazon, raw: {raw}, reviews: reviews.json.gz, metadata: meta.json.gz, note: Half a shop.}}
+ingest: {{use_cut_files: true, k_user: 1, k_item: 1}}
+"""
+
+
+def test_a_partial_data_set_says_so_wherever_it_appears(tiny_home, prefect_api, tmp_path):
+    store = ArtifactStore(tiny_home)
+    [shop, *_] = [ref for ref in store.entries() if ref.stage == "shop"]
+    for name in ("reviews.json.gz", "meta.json.gz"):
+        data = (store.path(shop) / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: -len(data) // 8] if name.startswith("reviews") else data)
+    profile = tmp_path / "partial.yaml"
+    profile.write_text(PARTIAL.format(tiny=PROJECT / TINY, raw=tmp_path))
+    result = run(tiny_home, prefect_api, "--until", "ingest", profile=str(profile))
+    assert "About this data: Partial data: reviews.json.gz is cut off" in result.stdout and "Half a shop." in result.stdout
+    assert "ING-016" in result.stdout
+    status = subprocess.run(
+        [BIN / "bbqrec", "status", str(profile)], env=environment(tiny_home, prefect_api), capture_output=True, text=True, check=True
+    )
+    assert "Partial data: reviews.json.gz is cut off" in status.stdout
+    tagged = "SELECT value FROM tags JOIN runs USING (run_uuid) WHERE key = 'bbqrec.partial' ORDER BY runs.start_time"
+    assert mlflow_rows(tiny_home, tagged) == [("true",), ("true",)]  # the pipeline's run and the stage's
+    assert mlflow_rows(tiny_home, "SELECT DISTINCT value FROM input_tags WHERE name = 'bbqrec.partial'") == [("true",)]
 
 
 @pytest.mark.parametrize(("stage", "harm"), [("quantize", "corrupt"), ("embed", "delete")])
