@@ -41,46 +41,21 @@ class Dialect:
 
 
 _REVIEW = frozenset({"reviewerID", "asin", "overall", "unixReviewTime"})
+_REVIEW_2023 = frozenset({"user_id", "parent_asin", "rating", "timestamp"})
 _META_2014 = frozenset({"asin", "title", "brand", "categories", "description", "price", "imUrl"})
-_REVIEW_2023 = frozenset({"user_id", "parent_asin", "asin", "rating", "timestamp"})
 _META_2018 = frozenset({"asin", "title", "brand", "category", "description", "price", "imageURL", "imageURLHighRes"})
-_META_2023 = frozenset({"parent_asin", "title", "store", "categories", "description", "price", "images"})
+_META_2023 = frozenset({"parent_asin", "title", "store", "main_category", "categories", "description", "price", "images"})
+_MARKS_2014 = frozenset({"categories", "imUrl", "related", "salesRank"})
+_MARKS_2018 = frozenset({"category", "main_cat", "also_buy", "imageURL"})
+_MARKS_2023 = frozenset({"main_category", "store", "images", "details"})
 
 DIALECTS = (
-    Dialect(
-        "Amazon 2023",
-        "reviews",
-        _REVIEW_2023 - {"asin"},
-        frozenset({"helpful_vote", "verified_purchase", "images"}),
-        _REVIEW_2023,
-        "parsed_reviews_2023",
-    ),
     Dialect("Amazon 2018", "reviews", _REVIEW, frozenset({"verified", "vote", "style", "image"}), _REVIEW, "parsed_reviews_2014_2018"),
     Dialect("Amazon 2014", "reviews", _REVIEW, frozenset({"helpful"}), _REVIEW, "parsed_reviews_2014_2018"),
-    Dialect(
-        "Amazon 2018",
-        "metadata",
-        frozenset({"asin"}),
-        frozenset({"category", "main_cat", "also_buy", "imageURL"}),
-        _META_2018,
-        "parsed_metadata_2018",
-    ),
-    Dialect(
-        "Amazon 2014",
-        "metadata",
-        frozenset({"asin"}),
-        frozenset({"categories", "imUrl", "related", "salesRank"}),
-        _META_2014,
-        "parsed_metadata_2014",
-    ),
-    Dialect(
-        "Amazon 2023",
-        "metadata",
-        frozenset({"parent_asin"}),
-        frozenset({"main_category", "store", "images", "details"}),
-        _META_2023,
-        "parsed_metadata_2023",
-    ),
+    Dialect("Amazon 2023", "reviews", _REVIEW_2023, frozenset({"helpful_vote"}), _REVIEW_2023 | {"asin"}, "parsed_reviews_2023"),
+    Dialect("Amazon 2018", "metadata", frozenset({"asin"}), _MARKS_2018, _META_2018, "parsed_metadata_2018"),
+    Dialect("Amazon 2014", "metadata", frozenset({"asin"}), _MARKS_2014, _META_2014, "parsed_metadata_2014"),
+    Dialect("Amazon 2023", "metadata", frozenset({"parent_asin"}), _MARKS_2023, _META_2023, "parsed_metadata_2023"),
 )
 
 
