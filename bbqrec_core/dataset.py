@@ -3,8 +3,10 @@
 Everything that trains or evaluates gets its data through here, without a Python loop per row.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -89,14 +91,35 @@ class ItemFeatures:
     Attributes:
         values: float32 [n_items, d]; zeros where absent.
         present: bool [n_items].
+        codes: Published codes, int64 [n_items, levels], zeros where absent, if they are all that stands behind the values; else None.
     """
 
     values: np.ndarray
     present: np.ndarray
+    codes: np.ndarray | None = None
+
+
+def load_encoders(embed: Path) -> dict[str, dict[str, Any]] | None:
+    """Read `encoders.json` of an embed artifact: what made each modality's vectors; None without the file."""
+    path = embed / "encoders.json"
+    if not path.exists():
+        return None
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{path} cannot be read: {error}.", "Run the stage `embed` again.") from None
+    return {modality: described[modality] for modality in schema.MODALITIES if modality in described}
 
 
 def load_features(embed: Path) -> dict[str, ItemFeatures]:
-    """Read every `<modality>_embedding.parquet` of an embed artifact, keyed by modality."""
+    """Read every `<modality>_embedding.parquet` of an embed artifact, keyed by modality.
+
+    Returns:
+        A modality that the artifact does not have is left out; all are where the source has nothing but behaviour.
+
+    Raises:
+        ArtifactError: A table that the artifact's `encoders.json` speaks of is not there, or neither it nor any table.
+    """
     features = {}
     for modality in schema.MODALITIES:
         path = embed / f"{modality}_embedding.parquet"
@@ -106,8 +129,10 @@ def load_features(embed: Path) -> dict[str, ItemFeatures]:
         column = table["embedding"].combine_chunks()
         values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1).astype(np.float32)
         features[modality] = ItemFeatures(values, table[f"has_{modality}"].to_numpy())
-    if not features:
-        raise ArtifactError(f"No embeddings in {embed}.", "Run the stage `embed` again.")
+    described = load_encoders(embed)
+    missing = sorted(set(described or ()) - set(features))
+    if missing or (described is None and not features):
+        raise ArtifactError(f"No {' and no '.join(missing) or 'text and no image'} embeddings in {embed}.", "Run the stage `embed` again.")
     return features
 
 

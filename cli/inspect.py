@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from bbqrec_core.errors import ArtifactError
+from bbqrec_core.errors import ArtifactError, SourceError
 from bbqrec_core.store import ArtifactRef, ArtifactStore
 from cli.console import out
 
@@ -42,6 +42,15 @@ def inspect(
                 out.print(str(polars.read_parquet(found_artifact.path / name, n_rows=rows)))
 
 
+def _newest(stage: str, store: ArtifactStore) -> str:
+    """A hint at the artifact of a stage that was made last, of whichever profile."""
+    there = [ref for ref in store.entries() if ref.stage == stage]
+    if not there:
+        return f"The store holds no artifact of {stage}."
+    newest = max(there, key=lambda ref: store.path(ref).stat().st_mtime)
+    return f"Or name the artifact itself; of {stage} the newest, of whichever profile, is {newest}."
+
+
 def _find(name: str, store: ArtifactStore) -> ArtifactRef:
     """The one artifact that a name means."""
     from bbqrec_core.profile import available_profiles, load_profile
@@ -50,7 +59,13 @@ def _find(name: str, store: ArtifactStore) -> ArtifactRef:
 
     profile, _, stage = name.rpartition("/")
     if stage in BY_NAME and (profile in available_profiles() or profile.endswith(".yaml")):
-        plan = make_plan(load_profile(profile), store)
+        try:
+            plan = make_plan(load_profile(profile), store)
+        except SourceError as error:
+            raise ArtifactError(
+                f"Which artifact {name} is depends on the raw files, and they cannot be found. {error.problem}",
+                f"Set BBQREC_RAW as in the run: BBQREC_RAW=/path/to/raw bbqrec inspect {name}. {_newest(stage, store)}",
+            ) from None
         if stage in plan:
             return plan[stage].ref
     matches = [ref for ref in store.entries() if str(ref).startswith(name)]

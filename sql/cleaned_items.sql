@@ -1,8 +1,10 @@
 -- cleaned_items: one row per item of the metadata, its fields cleaned, each beside the names of the rules that acted on it; of several
 -- rows for one item the first stays.
--- From: read_items.
+-- From: read_items, files.
 WITH first_rows AS (
-    SELECT *
+    SELECT
+        *,
+        file IN (SELECT number FROM files WHERE starts_with(format, 'Amazon 2018 metadata')) AS is_of_2018
     FROM read_items
     QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY file, line) = 1
 ),
@@ -17,13 +19,13 @@ texts AS (
         clean_text(price) AS price
     FROM first_rows
 ),
--- Where the path ends: after the first step that is none, nothing is.
+-- Where the path ends, on Amazon's 2018 pages: after the first step that is none, nothing is. Other shops' paths may hold any text.
 parts AS (
     SELECT
         *,
         brand_without_prefix(brand.text) AS unprefixed,
         brand_without_suffix(brand_without_prefix(brand.text)) AS bare,
-        list_position(list_transform(steps, lambda step: is_no_category(step)), true) AS debris,
+        CASE WHEN is_of_2018 THEN list_position(list_transform(steps, lambda step: is_no_category(step)), true) END AS path_end,
         CASE WHEN is_debris(price) THEN 'debris' ELSE price_rule(price.text) END AS price_rule
     FROM texts
 ),
@@ -31,7 +33,7 @@ paths AS (
     SELECT
         *,
         list_transform(
-            CASE WHEN debris IS NULL THEN steps ELSE steps[:debris - 1] END,
+            CASE WHEN path_end IS NULL THEN steps ELSE steps[:path_end - 1] END,
             lambda step: step.text
         ) AS path
     FROM parts
@@ -56,7 +58,9 @@ SELECT
     categories,
     list_concat(
         list_distinct(flatten(list_transform(steps, lambda step: step.rules))),
-        CASE WHEN debris IS NOT NULL THEN ['debris'] END,
+        CASE
+            WHEN path_end IS NOT NULL OR list_contains(list_transform(steps, lambda step: is_debris(step)), true) THEN ['debris']
+        END,
         CASE WHEN len(categories) < len(list_filter(path, lambda step: step IS NOT NULL)) THEN ['repeats'] END
     ) AS categories_rules,
     description.text AS description,

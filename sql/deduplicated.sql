@@ -4,10 +4,10 @@
 SELECT
     user_code,
     item_code,
-    arg_min(rating, (timestamp, file, line)) AS rating,
+    arg_min_null(rating, (timestamp, file, line)) AS rating,  -- null too, if that one was not rated
     min(timestamp) AS timestamp
 FROM read_interactions
 JOIN user_codes USING (user_id)
 JOIN item_codes USING (item_id)
-WHERE $min_rating IS NULL OR rating >= $min_rating
+WHERE $min_rating IS NULL OR rating >= CAST($min_rating AS FLOAT)
 GROUP BY user_code, item_code

@@ -19,4 +19,4 @@ JOIN user_index USING (user_code)
 JOIN item_index USING (item_code)
 WINDOW
     whole AS (PARTITION BY user_idx),
-    sequence AS (PARTITION BY user_idx ORDER BY timestamp, seeded_hash($seed, 'tie', user_id, item_id), item_id)
+    sequence AS (PARTITION BY user_idx ORDER BY timestamp, seeded_hash($seed, 'tie', user_id, item_id), item_id, rating)

@@ -14,4 +14,4 @@ SELECT
 FROM kcore
 JOIN user_index USING (user_code)
 JOIN item_index USING (item_code)
-WINDOW sequence AS (PARTITION BY user_idx ORDER BY timestamp, seeded_hash($seed, 'tie', user_id, item_id), item_id)
+WINDOW sequence AS (PARTITION BY user_idx ORDER BY timestamp, seeded_hash($seed, 'tie', user_id, item_id), item_id, rating)

@@ -125,8 +125,9 @@ CREATE OR REPLACE TEMP MACRO brand_without_suffix(brand) AS
 CREATE OR REPLACE TEMP MACRO is_no_brand(brand) AS
     regexp_full_match(brand, '(?i)unknown|generic|unbranded|no brand|not applicable|not available|does not apply|none|null|n/a|[-–—_.?*/ ]+');
 
--- Whether a cleaned step of a category path, {text, rules}, is none. On Amazon's 2018 pages the bullets on the item follow the path: tags
--- of which nothing is left, sentences, long texts. True steps had 39 characters at most, bullets without a full stop 47 and more.
+-- Whether a cleaned step of a category path of Amazon's 2018 pages, {text, rules}, is none. There, and only there, the bullets on the item
+-- follow the path: tags of which nothing is left, sentences, long texts. True steps had 39 characters at most, bullets without a full stop
+-- 47 and more.
 CREATE OR REPLACE TEMP MACRO is_no_category(step) AS
     coalesce(length(step.text) > 60 OR regexp_full_match(step.text, '\S+ \S+ .*([a-z]{4}|\d|\))[.!?]'), false)
     OR is_debris(step);

@@ -5,4 +5,4 @@ SELECT user_code, item_code, rating, timestamp
 FROM read_interactions
 JOIN user_codes USING (user_id)
 JOIN item_codes USING (item_id)
-WHERE $min_rating IS NULL OR rating >= $min_rating
+WHERE $min_rating IS NULL OR rating >= CAST($min_rating AS FLOAT)

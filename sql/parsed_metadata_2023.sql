@@ -19,6 +19,41 @@ judged AS (
             ELSE identifier_problem(fields[1], 'parent_asin')
         END AS reason
     FROM read
+),
+-- A list of pictures, each a {thumb, large, hi_res, variant}; on Hugging Face one {thumb, large, hi_res, variant} of lists.
+listed AS (
+    SELECT
+        *,
+        CASE json_type(fields[7])
+            WHEN 'ARRAY' THEN from_json(
+                fields[7], '[{"hi_res": "VARCHAR", "large": "VARCHAR", "thumb": "VARCHAR", "variant": "VARCHAR"}]'
+            )
+            WHEN 'OBJECT' THEN list_transform(
+                list_zip(
+                    json_texts(json_extract(fields[7], '$.hi_res')),
+                    json_texts(json_extract(fields[7], '$.large')),
+                    json_texts(json_extract(fields[7], '$.thumb')),
+                    json_texts(json_extract(fields[7], '$.variant'))
+                ),
+                lambda picture: {
+                    'hi_res': picture[1], 'large': picture[2], 'thumb': picture[3], 'variant': picture[4]
+                }
+            )
+        END AS pictures
+    FROM judged
+),
+-- Of each picture its largest size.
+sized AS (
+    SELECT
+        *,
+        list_transform(
+            pictures,
+            lambda picture: {
+                'url': coalesce(nullif(trim(picture.hi_res), ''), nullif(trim(picture.large), ''), nullif(trim(picture.thumb), '')),
+                'is_main': coalesce(picture.variant = 'MAIN', false)
+            }
+        ) AS sizes
+    FROM listed
 )
 SELECT
     line,
@@ -30,10 +65,13 @@ SELECT
     CASE WHEN len(json_texts(fields[4])) > 0 THEN json_texts(fields[4]) ELSE json_texts(fields[8]) END AS categories,
     array_to_string(json_texts(fields[5]), ' ') AS description,
     json_extract_string(fields[6], '$') AS price,
-    -- A list of {thumb, large, hi_res, variant}; where a picture has several sizes, the largest is asked for first.
-    list_filter(
-        list_concat(json_extract_string(fields[7], '$[*].hi_res'), json_extract_string(fields[7], '$[*].large')),
-        lambda url: url IS NOT NULL
+    -- The main picture comes first, the others in their order.
+    list_transform(
+        list_concat(
+            list_filter(sizes, lambda picture: picture.is_main AND picture.url IS NOT NULL),
+            list_filter(sizes, lambda picture: NOT picture.is_main AND picture.url IS NOT NULL)
+        ),
+        lambda picture: picture.url
     ) AS image_urls,
     CAST(NULL AS VARCHAR) AS image_path
-FROM judged
+FROM sized

@@ -78,9 +78,8 @@ judged AS (
                     lambda problem: problem IS NOT NULL
                 )[1],
                 CASE
-                    WHEN NOT $has_rating THEN NULL
-                    WHEN coalesce(json_type(fields[4]), 'NULL') = 'NULL' THEN 'no ' || CAST($names AS VARCHAR[])[4]
-                    WHEN numbers[2] = '' THEN CAST($names AS VARCHAR[])[4] || ' is empty'
+                    -- A shop's buyers need not rate: then the rating is null.
+                    WHEN NOT $has_rating OR coalesce(json_type(fields[4]), 'NULL') = 'NULL' OR numbers[2] = '' THEN NULL
                     WHEN rating IS NULL THEN CAST($names AS VARCHAR[])[4] || ' is not a number'
                     WHEN isnan(rating) OR abs(rating) > 3e38 THEN CAST($names AS VARCHAR[])[4] || ' is not finite'
                 END,

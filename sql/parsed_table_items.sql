@@ -65,10 +65,10 @@ SELECT
     texts[6] AS price,
     CASE
         WHEN json_type(fields[7]) = 'ARRAY' THEN json_texts(fields[7])
-        WHEN regexp_matches(image, '^https?://') THEN [image]
+        WHEN regexp_matches(image, '(?i)^https?://') THEN [image]
     END AS image_urls,
     CASE
-        WHEN json_type(fields[7]) = 'VARCHAR' AND image <> '' AND NOT regexp_matches(image, '^https?://')
+        WHEN json_type(fields[7]) = 'VARCHAR' AND image <> '' AND NOT regexp_matches(image, '(?i)^https?://')
             THEN regexp_replace(image, '^(\./)+', '')
     END AS image_path
 FROM judged

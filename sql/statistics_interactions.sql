@@ -1,4 +1,5 @@
 -- statistics_interactions: one row of numbers on interactions and splits.
+-- $deduplicated says whether a user has an item but once, so that a target may not be in train at all.
 -- From: interactions, train, valid, test, items.
 WITH users AS (
     SELECT user_idx, count(*) AS length, count(*) FILTER (WHERE part = 'test') AS in_test
@@ -37,8 +38,18 @@ SELECT
     (SELECT min(timestamp) FROM interactions) AS first_timestamp,
     (SELECT max(timestamp) FROM interactions) AS last_timestamp,
     (SELECT coalesce((max(timestamp) - min(timestamp)) / 86400, 0) FROM interactions) AS days,
+    -- By the parts, and by the very tables that training reads: more in train than is train's; a target in its user's own train.
     (
-        SELECT count(*) FROM interactions JOIN borders USING (user_idx) WHERE part = 'train' AND position >= border
+        (SELECT count(*) FROM interactions JOIN borders USING (user_idx) WHERE part = 'train' AND position >= border)
+        + greatest(
+            0, (SELECT coalesce(sum(len(history)), 0) FROM train) - (SELECT count(*) FROM interactions WHERE part = 'train')
+        )
+        + (
+            SELECT count(*)
+            FROM (SELECT user_idx, target FROM valid UNION ALL SELECT user_idx, target FROM test) AS targets
+            JOIN train USING (user_idx)
+            WHERE $deduplicated AND list_contains(train.history, targets.target)
+        )
     ) AS misplaced_interactions,
     (SELECT count(*) FROM train) AS train_rows,
     (SELECT count(*) FROM interactions WHERE part = 'train') AS train_interactions,

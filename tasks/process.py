@@ -123,7 +123,7 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
         )
         return {"statistics": getattr(importlib.import_module(module), function)(context)}
     except BBQRecError as error:
-        return {"kind": type(error).__name__, "problem": error.problem, "way_out": error.way_out}
+        return {"kind": _kind(error), "problem": error.problem, "way_out": error.way_out}
     except OSError as error:
         if error.errno not in (28, 122):  # disk or quota full
             return {"problem": repr(error), "traceback": traceback.format_exc()}
@@ -134,6 +134,11 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
         }
     except BaseException as error:
         return {"problem": repr(error), "traceback": traceback.format_exc()}
+
+
+def _kind(error: BBQRecError) -> str:
+    """The nearest class of the project's family that both processes know: a package may have a finer one of its own."""
+    return next(kind.__name__ for kind in type(error).__mro__ if getattr(errors, kind.__name__, None) is kind)
 
 
 def _log_to_parent() -> None:

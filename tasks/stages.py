@@ -75,7 +75,7 @@ STAGES = (
     ),
     Stage(
         "quantize",
-        version=1,
+        version=2,
         entry="bbqrec_core.quantization.stage:run",
         inputs=("ingest", "embed"),
         sections=("quantization", "seed"),

@@ -1,15 +1,20 @@
 """What was sent, told by its bytes: no server's word for it is taken."""
 
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from bbqrec_core.download.failures import FailedDownload
-from bbqrec_core.ingest.decompress import GZIP, ZSTD, DamagedFileError, read_chunks
+from bbqrec_core.ingest.decompress import GZIP, DamagedFileError, is_zstd, read_chunks
 from bbqrec_core.ingest.images import picture_problem
 
 HEAD_BYTES = 512
 """Bytes of a file that tell what it is."""
 _HTML = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<script", b"<!--")
-_PACKED = {".gz": (GZIP, "gzip"), ".zst": (ZSTD, "Zstandard"), ".zstd": (ZSTD, "Zstandard")}
+_PACKED: dict[str, tuple[Callable[[bytes], bool], str]] = {
+    ".gz": (lambda head: head.startswith(GZIP), "gzip"),
+    ".zst": (is_zstd, "Zstandard"),
+    ".zstd": (is_zstd, "Zstandard"),
+}
 
 
 def check_head(name: str, head: bytes) -> None:
@@ -28,8 +33,8 @@ def check_head(name: str, head: bytes) -> None:
         raise FailedDownload(
             "a web page instead of a file", _shown(head), way_out="Open the address in a browser: it may ask for a login, or have moved."
         )
-    magic, what = _PACKED.get(PurePosixPath(name).suffix.lower(), (b"", ""))
-    if not head.startswith(magic):
+    is_packed, what = _PACKED.get(PurePosixPath(name).suffix.lower(), (lambda _: True, ""))
+    if not is_packed(head):
         raise FailedDownload(f"no {what} file, though named so", f"it begins with {_shown(head)}")
 
 
@@ -44,8 +49,8 @@ def damage_of(path: Path) -> str | None:
     A server may have announced a wrong length, or none: that the compressed data ends where it should is the better word.
     """
     with path.open("rb") as file:
-        packed = file.read(len(ZSTD)).startswith((GZIP, ZSTD))
-    if not packed:
+        head = file.read(4)
+    if not head.startswith(GZIP) and not is_zstd(head):
         return None
     try:
         for _ in read_chunks(path):

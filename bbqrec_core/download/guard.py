@@ -16,6 +16,15 @@ from bbqrec_core.download.failures import FailedDownload
 
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 """Addresses that a network translates to the IPv4 address in their last four bytes (RFC 6052)."""
+REFUSED = tuple(
+    ipaddress.IPv4Network(network)
+    for network in (
+        "192.0.0.0/24",  # protocols' own (RFC 6890): Oracle's cloud has its metadata service there; Python takes two of them for global
+        "192.88.99.0/24",  # relays of 6to4, given up (RFC 7526)
+        "168.63.129.16/32",  # Azure's service for its machines, a public address that never leaves the host
+    )
+)
+"""Addresses that count as public, and are not of the public internet."""
 
 
 class GuardedNetwork(httpcore.AsyncNetworkBackend):
@@ -25,10 +34,12 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
 
     Args:
         allow_private: Connect to any address.
+        setting: The field of `source.download` that allows it, for the message of a refusal.
     """
 
-    def __init__(self, allow_private: bool) -> None:
+    def __init__(self, allow_private: bool, setting: str = "allow_private_addresses") -> None:
         self._allow_private = allow_private
+        self._setting = setting
         self._network = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -52,7 +63,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
                     raise FailedDownload(
                         "the address is private, loopback or otherwise not public",
                         host if host == address else f"{host} is {address}",
-                        way_out="If it is meant, allow it: --set source.download.allow_private_addresses=true",
+                        way_out=f"If it is meant, allow it: --set source.download.{self._setting}=true",
                     )
         for address in addresses[:-1]:
             try:
@@ -72,7 +83,7 @@ def is_public(address: str) -> bool:
     if not ip.is_global or ip.is_private or ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_reserved or ip.is_unspecified:
         return _is_public_nat64(ip)
     if isinstance(ip, ipaddress.IPv4Address):
-        return True
+        return not any(ip in network for network in REFUSED)
     if ip.is_site_local:
         return False
     inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]

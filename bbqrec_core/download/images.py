@@ -22,8 +22,7 @@ from bbqrec_core.download.picture_records import PictureRecord, PictureRecords
 from bbqrec_core.download.retry import Patience, persist
 from bbqrec_core.download.steps import Steps
 from bbqrec_core.ingest.config import DownloadConfig
-from bbqrec_core.ingest.pictures import picture_path
-from bbqrec_core.ingest.sources import PICTURE_EXTENSIONS
+from bbqrec_core.ingest.pictures import picture_names, picture_path
 
 SILENCES_TO_FINISH = 10
 """A picture must have come within so many of the silences allowed: a trickle that never ends is silent never."""
@@ -89,7 +88,7 @@ async def fetch_pictures(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with PictureRecords(folder) as records, ThreadPoolExecutor(min(CHECKERS, os.cpu_count() or 1)) as checkers:
-        async with Client(config) as client:
+        async with Client(config, pictures=True) as client:
             hosts = _Hosts()
             fetch = _Fetch(client, folder, config, max_pixels, again, patience or Patience(config.attempts), records, checkers, hosts)
             return await fetch.all(wanted)
@@ -134,9 +133,7 @@ class _Fetch:
         return True
 
     def _is_there(self, item_id: str, record: PictureRecord | None, names: set[str]) -> bool:
-        files = [picture_path(item_id, extension) for extension in PICTURE_EXTENSIONS]
-        files += [item_id + extension for extension in PICTURE_EXTENSIONS]  # laid there by hand
-        found = next((file for file in files if file in names), None)
+        found = next((file for file in picture_names(item_id) if file in names), None)
         if found is None:
             return False
         size = (self.folder / found).stat().st_size

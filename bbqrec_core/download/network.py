@@ -36,13 +36,16 @@ class Client:
 
     Args:
         config: The profile's section `source.download`.
+        pictures: Whether pictures are asked for. Their addresses come from data, so another setting than that of raw files, whose addresses
+            the profile names, says whether private ones are asked.
     """
 
-    def __init__(self, config: DownloadConfig) -> None:
+    def __init__(self, config: DownloadConfig, pictures: bool = False) -> None:
+        setting = "allow_private_pictures" if pictures else "allow_private_addresses"
         self._silence = config.timeout_seconds
         self._slots = _Slots(config.connections, config.connections_per_host)
         self._http = httpx.AsyncClient(
-            transport=_Transport(GuardedNetwork(config.allow_private_addresses), config.connections),
+            transport=_Transport(GuardedNetwork(getattr(config, setting), setting), config.connections),
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(config.timeout_seconds, pool=None),

@@ -27,6 +27,20 @@ def given_modalities(ingest: Path) -> list[str]:
     return [modality for modality in schema.MODALITIES if table[modality].null_count < len(table)]
 
 
+def read_given_codes(ingest: Path, modality: str) -> tuple[np.ndarray, np.ndarray]:
+    """One modality's published codes.
+
+    Returns:
+        int64 [n_items, levels], zeros where absent, and present, bool [n_items].
+    """
+    column = pq.read_table(ingest / GIVEN_CODES, schema=schema.GIVEN_CODES)[modality].combine_chunks()
+    present = column.is_valid().to_numpy(zero_copy_only=False)
+    given = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(int(present.sum()), -1)
+    codes = np.zeros((len(present), given.shape[1]), dtype=np.int64)
+    codes[present] = given
+    return codes, present
+
+
 def code_features(ingest: Path, modality: str) -> Shard:
     """One modality's vectors from its codes.
 
@@ -37,9 +51,8 @@ def code_features(ingest: Path, modality: str) -> Shard:
     Returns:
         float16 [n_items, DIMENSIONS], of length 1 where the item has codes and zeros elsewhere.
     """
-    column = pq.read_table(ingest / GIVEN_CODES, schema=schema.GIVEN_CODES)[modality].combine_chunks()
-    present = column.is_valid().to_numpy(zero_copy_only=False)
-    codes = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(int(present.sum()), -1)
+    given, present = read_given_codes(ingest, modality)
+    codes = given[present]
     sums = np.zeros((len(codes), DIMENSIONS), dtype=np.float32)
     for length in range(1, codes.shape[1] + 1):
         prefixes, rows = np.unique(codes[:, :length], axis=0, return_inverse=True)

@@ -8,19 +8,62 @@ from bbqrec_core.ingest.intake import Books, Content, Intake, reasons
 from bbqrec_core.ingest.kcore import Round
 from bbqrec_core.stage import Statistics
 
+HEADLINE = (
+    "interactions",
+    "users",
+    "items",
+    "density",
+    "lines_read",
+    "lines_rejected",
+    "reject_share",
+    "duplicates",
+    "filtered",
+    "accounting_difference",
+    "sequence_min",
+    "sequence_median",
+    "sequence_p90",
+    "sequence_max",
+    "first_timestamp",
+    "last_timestamp",
+    "days",
+    "tied_target_share",
+    "train_rows",
+    "train_interactions",
+    "valid_rows",
+    "test_rows",
+    "cold_test",
+    "kcore_rounds",
+    "kcore_kept_share",
+    "misplaced_interactions",
+    "title_share",
+    "text_share",
+    "image_share",
+    "price_share",
+    "null_user_id",
+    "null_item_id",
+    "null_rating",
+    "null_timestamp",
+    "metadata_lines_read",
+    "metadata_rejected",
+    "files_read",
+    "files_damaged",
+    "partial",
+)
+"""What comes first where a page has room for so many, as MLflow's has."""
+
 
 def rated_below(database: Database, config: IngestConfig) -> int:
     """How many interactions were rated below what the profile wants, or not at all, where it wants anything; of `read_interactions`."""
     if config.min_rating is None:
         return 0
     [(below,)] = database.rows(
-        "SELECT count(*) FROM read_interactions WHERE NOT coalesce(rating >= $least, false)",
+        "SELECT count(*) FROM read_interactions WHERE NOT coalesce(rating >= CAST($least AS FLOAT), false)",
         least=config.min_rating,
     )
     return below
 
 
-def account(database: Database, books: Books, rounds: list[Round], kept: int, below: int) -> Statistics:
+def account(database: Database, books: Books, rounds: list[Round], kept: int, below: int, deduplicated: bool) -> Statistics:
     """Count lines, interactions, items and everything that fell away.
 
     Args:
@@ -29,13 +72,15 @@ def account(database: Database, books: Books, rounds: list[Round], kept: int, be
         rounds: Of the k-core.
         kept: Interactions that were written as read.
         below: How many of them were rated too low.
+        deduplicated: Whether a user has an item but once.
 
     Returns:
         For interactions `lines_read` = `interactions` + `duplicates` + `filtered` + `lines_rejected` + `accounting_difference`, for
         items `metadata_lines_read` = `metadata_items` + `metadata_duplicates` + `metadata_rejected` + `metadata_accounting_difference`,
         and what sql/statistics_*.sql say.
     """
-    of_interactions, of_items, of_metadata = (database.row(f"statistics_{name}") for name in ("interactions", "items", "metadata"))
+    of_interactions = database.row("statistics_interactions", deduplicated=deduplicated)
+    of_items, of_metadata = database.row("statistics_items"), database.row("statistics_metadata")
     reviews, metadata = books.of("interactions"), books.of("items")
     lines, metadata_lines = _lines(reviews), _lines(metadata)
     rejected, metadata_rejected = _rejected(database, "interactions"), _rejected(database, "items")
@@ -77,8 +122,7 @@ def account(database: Database, books: Books, rounds: list[Round], kept: int, be
         - of_metadata["metadata_duplicates"]
         - metadata_rejected,
     }
-    # Where a page shows only the first ones, as MLflow's does, nulls that no run has are the least of it.
-    return dict(sorted(row.items(), key=lambda entry: entry[0].startswith("null_")))
+    return {name: row[name] for name in (*HEADLINE, *row)}
 
 
 def _lines(intakes: list[Intake]) -> int:
@@ -87,7 +131,7 @@ def _lines(intakes: list[Intake]) -> int:
 
 def _rejected(database: Database, content: Content) -> int:
     [(count,)] = database.rows(
-        "SELECT count(*) FROM rejects JOIN files USING (file) WHERE content = $content AND rejects.line IS NOT NULL", content=content
+        "SELECT count(*) FROM rejects JOIN files USING (number) WHERE content = $content AND rejects.line IS NOT NULL", content=content
     )
     return count
 

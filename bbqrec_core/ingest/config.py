@@ -1,17 +1,26 @@
 """Profile sections `source` and `ingest`: what to read, and how to clean, filter and split it."""
 
-from datetime import date
-from typing import Annotated, Literal
+from datetime import date, datetime, time
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from bbqrec_core.config import Section, local_field
+
+
+def _as_text(moment: Any) -> Any:
+    """YAML takes a date without quotes for one."""
+    if isinstance(moment, datetime):
+        if moment.time() != time() or moment.tzinfo is not None:
+            raise ValueError("a moment is a date such as 2018-06-30, without a time of day")
+        moment = moment.date()
+    return moment.isoformat() if isinstance(moment, date) else moment
 
 
 def _share_or_date(moment: float | str) -> float | str:
     if isinstance(moment, str):
         try:
-            date.fromisoformat(moment)
+            return date.fromisoformat(moment).isoformat()  # it may come as 20180630
         except ValueError:
             raise ValueError("a moment is a date such as 2018-06-30, or a quantile of all times, between 0 and 1") from None
     elif not 0 < moment < 1:
@@ -19,7 +28,7 @@ def _share_or_date(moment: float | str) -> float | str:
     return moment
 
 
-Moment = Annotated[float | str, AfterValidator(_share_or_date)]
+Moment = Annotated[float | str, BeforeValidator(_as_text), AfterValidator(_share_or_date)]
 """A moment on the line of time: a quantile of all interactions' times, or a date (UTC)."""
 Files = str | list[str]
 """A file, a pattern such as `reviews_*.jsonl.gz`, or a list of either, relative to the raw folder."""
@@ -83,7 +92,13 @@ class DownloadConfig(Section):
     """How `bbqrec fetch` gets files. Nothing here changes what is computed from them."""
 
     base_url: str | None = local_field(None, description="a mirror: <base_url>/<path in the raw folder> is fetched instead of source.urls")
-    allow_private_addresses: bool = local_field(False, description="fetch from loopback, private and link-local addresses too")
+    allow_private_addresses: bool = local_field(
+        False, description="fetch raw files from loopback, private and link-local addresses too: those of source.urls and base_url"
+    )
+    allow_private_pictures: bool = local_field(
+        False,
+        description="the same for pictures, whose addresses come from data: whoever wrote it may have this machine ask its own services",
+    )
     max_file_bytes: int = local_field(100_000_000_000, ge=1, description="a larger raw file is refused")
     max_image_bytes: int = local_field(16_000_000, ge=1, description="a larger picture is refused")
     connections: int = local_field(32, ge=1, le=256, description="downloads at once")
@@ -104,7 +119,9 @@ class SourceConfig(Section):
     images: str | None = Field(None, description="folder of pictures named <item_id>.jpg, relative to the raw folder")
     tables: TablesConfig = TablesConfig()
     sequences: SequencesConfig = SequencesConfig()
-    urls: dict[str, str] = Field({}, description="where files can be had: by `reviews`, `metadata`, or path in the raw folder")
+    urls: dict[str, str] = Field(
+        {}, description="where files can be had: by `reviews`, `metadata`, `tables.items` and the like, or path in the raw folder"
+    )
     download: DownloadConfig = DownloadConfig()
     note: str = Field("", description="what a reader of results must know of this data, such as 'a fragment'")
     shop: ShopConfig = ShopConfig()
@@ -118,11 +135,16 @@ class SplitConfig(Section):
     )
     valid_from: Moment = Field(0.8, description="temporal: quantile of all times, or date (UTC), at which validation begins")
     test_from: Moment = Field(0.9, description="temporal: the same for test")
-    max_history: int | None = Field(None, ge=1, description="latest items kept in a history; unset = all")
+    max_history: int | None = Field(None, ge=1, le=1_000_000, description="latest items kept in a history; unset = all")
 
     @model_validator(mode="after")
     def _in_order(self) -> "SplitConfig":
-        if type(self.valid_from) is type(self.test_from) and not self.valid_from < self.test_from:  # type: ignore[operator]
+        valid, test = self.valid_from, self.test_from
+        if isinstance(valid, str) and isinstance(test, str):
+            in_order = date.fromisoformat(valid) < date.fromisoformat(test)
+        else:  # of a date and a quantile the data must tell
+            in_order = isinstance(valid, str) or isinstance(test, str) or valid < test
+        if not in_order:
             raise ValueError(f"valid_from ({self.valid_from}) must come before test_from ({self.test_from})")
         return self
 
@@ -130,8 +152,8 @@ class SplitConfig(Section):
 class IngestConfig(Section):
     """From raw lines to sequences."""
 
-    k_user: int = Field(5, ge=1, description="k-core: least interactions of a user")
-    k_item: int = Field(5, ge=1, description="k-core: least interactions of an item")
+    k_user: int = Field(5, ge=1, le=1_000_000, description="k-core: least interactions of a user")
+    k_item: int = Field(5, ge=1, le=1_000_000, description="k-core: least interactions of an item")
     min_rating: float | None = Field(None, description="reviews rated lower are filtered; unset = all count")
     deduplicate: bool = Field(True, description="keep only the earliest interaction of a user with an item")
     split: SplitConfig = SplitConfig()

@@ -9,6 +9,7 @@ Source: RFC 4180.
 import csv
 import hashlib
 import logging
+import re
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,9 @@ LINES_PER_RECORD = 1_000
 EMPTY = "empty line"
 BROKEN = "not a CSV record: a broken quote, or a carriage return outside of quotes"
 FIELDS = "wrong number of fields"
+WHOLE_NUMBER = re.compile(r"([0-9]{1,16})\.0+")
+LARGEST_EXACT = 1 << 53
+"""Up to this a floating-point number tells whole numbers apart."""
 
 
 class _Line(NamedTuple):
@@ -124,7 +128,14 @@ def _read(books: Books, intake: Intake, query: TableQuery, keep_text: bool, upto
     if first is None or first.problem is not None:
         problem = f"cannot be read: {first.problem}" if first else "is not there"
         raise SourceError(f"The header of {intake.path} {problem}.", "A CSV file begins with the names of its columns, in UTF-8.")
-    delimiter = sniff(first.text, query.wanted)
+    try:
+        delimiter = sniff(first.text, query.wanted)
+    except csv.Error as error:
+        bare = "\r" in first.text.removesuffix("\n").removesuffix("\r")
+        raise SourceError(
+            f"The header of {intake.path} cannot be read: {'its lines end with bare carriage returns' if bare else error}.",
+            "Let lines end with a line feed: tr '\\r' '\\n' < FILE > NEW." if bare else "A CSV file begins with the names of its columns.",
+        ) from None
     intake.format = f"CSV with {DELIMITERS[delimiter]}"
     feed = _Feed(lines)
     feed.put_back([first])
@@ -163,10 +174,19 @@ def _parse(
     intake.lines += len(block)
     if good:
         columns = {name: pa.array([record.fields[place] for record in good], pa.string()) for name, place in places.items()}
+        for name in query.identifiers:
+            columns[name] = pa.array([_identifier(value) for value in columns[name].to_pylist()], pa.string())
         by_number = {record.number: record for record in good}
         numbers = pa.array(by_number, pa.int64())
         rejected += [(by_number[number], reason) for number, reason, _ in parse_rows(books, intake, query, numbers, columns)]
     books.reject(intake, (record.reject(reason, keep_text) for record, reason in sorted(rejected, key=lambda pair: pair[0].number)))
+
+
+def _identifier(text: str) -> str:
+    """A name without spaces around it, and a whole number as JSON and Parquet have it, though a gap in its column made it `7.0`."""
+    text = text.strip(" ")
+    number = WHOLE_NUMBER.fullmatch(text)
+    return str(int(number[1])) if number and int(number[1]) < LARGEST_EXACT else text
 
 
 def sniff(header: str, wanted: list[str]) -> str:

@@ -7,7 +7,7 @@ import functools
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ class Database:
         columns = ", ".join(f'"{name}"' for name in schema.names)
         reader = self._connection.sql(f"SELECT {columns} FROM {table} ORDER BY {order}").to_arrow_reader(ROWS_PER_GROUP)
         written = 0
-        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        with closing(reader), pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for group in _regroup(reader, schema):
                 writer.write_table(group, row_group_size=ROWS_PER_GROUP)
                 written += len(group)
@@ -143,6 +143,11 @@ def open_database(folder: Path, memory_limit: str, threads: int) -> Iterator[Dat
             connection.execute(sql("macros"))
             yield Database(connection)
     except duckdb.OutOfMemoryException as error:
+        if "offload" in str(error):  # it is the disk that had no room for what memory could not hold
+            raise StageError(
+                f"DuckDB needs more than ingest.memory_limit, {memory_limit}, and cannot spill to {folder}: {_first_line(error)}",
+                "Free some space there (`bbqrec gc` helps), or raise ingest.memory_limit.",
+            ) from None
         raise StageError(
             f"DuckDB needs more memory than ingest.memory_limit, {memory_limit}, allows: {_first_line(error)}",
             "Raise ingest.memory_limit, or lower compute.threads.",
@@ -161,8 +166,9 @@ def _cleaner(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     try:
         yield
     finally:
-        # Otherwise the interpreter's end complains of leaks.
-        connection.remove_function("clean_text")
+        # Otherwise the interpreter's end complains of leaks. After an error a query may be open still, and that error is the one to tell.
+        with suppress(duckdb.Error):
+            connection.remove_function("clean_text")
 
 
 def _first_line(error: Exception) -> str:

@@ -27,6 +27,8 @@ MAX_ZSTD_WINDOW = 1 << 31
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
+SKIPPABLE = b"\x2a\x4d\x18"
+"""What follows the first byte, 0x50 to 0x5f, of a Zstandard frame without content, as pzstd and the seekable format write them."""
 FOREIGN = {
     b"PK\x03\x04": "a zip archive",
     b"BZh": "compressed with bzip2",
@@ -72,12 +74,21 @@ def read_chunks(path: Path) -> Iterator[bytes]:
                 raise SourceError(f"{path} is empty.", "Get the file again, and compare its size with the published one.")
             if start.startswith(GZIP):
                 yield from _parts(file, GZIP, _GzipMember)
-            elif start.startswith(ZSTD):
+            elif is_zstd(start):
                 yield from _parts(file, ZSTD, _ZstdFrame)
             else:
                 yield from _plain_chunks(file)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error}.", "Check the file and its permissions.") from None
+
+
+def is_zstd(head: bytes) -> bool:
+    """Whether a file that begins so is Zstandard: its first frame may be one to skip (RFC 8878, 3.1.2)."""
+    return head.startswith(ZSTD) or _is_skippable(head)
+
+
+def _is_skippable(head: bytes) -> bool:
+    return head[1:4] == SKIPPABLE and 0x50 <= head[0] <= 0x5F
 
 
 def _plain_chunks(file: BinaryIO) -> Iterator[bytes]:
@@ -169,9 +180,9 @@ class _ZstdFrame:
 
 def _parts(file: BinaryIO, magic: bytes, begin: Callable[[], _Part]) -> Iterator[bytes]:
     """Decompress part after part, to the file's end."""
-    waiting = b""  # compressed bytes read but not given to a part yet
     verified = 0
-    while True:
+    waiting = _next_part(file, b"", magic, verified)  # compressed bytes read but not given to a part yet
+    while waiting:
         given = 0
         start = file.tell() - len(waiting)
         part = begin()
@@ -179,16 +190,36 @@ def _parts(file: BinaryIO, magic: bytes, begin: Callable[[], _Part]) -> Iterator
             given += len(chunk)
             yield chunk
         verified += given
-        waiting = part.unused_data
+        waiting = _next_part(file, part.unused_data, magic, verified)
+
+
+def _next_part(file: BinaryIO, waiting: bytes, magic: bytes, verified: int) -> bytes:
+    """What was read of the next part, at least its magic number, with what lies before it left out; empty at the file's end."""
+    while True:
         # Padding with zeros is allowed (tapes, block devices), as in gzip itself. Anything else after a part must be another.
         while not (rest := waiting.lstrip(b"\0")):
             waiting = file.read(READ_BYTES)
             if not waiting:
-                return
-        waiting = rest + file.read(len(magic)) if len(rest) < len(magic) else rest
-        if not waiting.startswith(magic):
+                return b""
+        waiting = rest + file.read(len(magic) - len(rest)) if len(rest) < len(magic) else rest
+        if waiting.startswith(magic):
+            return waiting
+        if magic != ZSTD or not _is_skippable(waiting):
             place = file.tell() - len(waiting)
             raise DamagedFileError(f"has foreign bytes after its compressed data, at compressed byte {place:,}", verified)
+        waiting = _after_skippable(file, waiting, verified)
+
+
+def _after_skippable(file: BinaryIO, waiting: bytes, verified: int) -> bytes:
+    """What was read beyond a frame that is to be skipped: its magic number, the length of its data in four bytes, its data."""
+    waiting += file.read(max(0, 8 - len(waiting)))
+    left = 8 + int.from_bytes(waiting[4:8], "little")
+    while len(waiting) < left:
+        left -= len(waiting)
+        waiting = file.read(READ_BYTES)
+        if not waiting:
+            raise DamagedFileError(f"is cut off: it ends at compressed byte {file.tell():,}, in the middle of a frame to skip", verified)
+    return waiting[left:]
 
 
 def _chunks_of(part: _Part, file: BinaryIO, waiting: bytes, start: int, verified: int) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from bbqrec_core.ingest.pictures import picture_path, safe_name
+from bbqrec_core.ingest.pictures import picture_names
 from bbqrec_core.ingest.sources import PICTURE_EXTENSIONS
 from bbqrec_core.progress import track
 
@@ -65,12 +65,7 @@ def find_images(folder: Path, items: Iterable[tuple[str, str | None]], max_pixel
 def _first(item_id: str, path: str | None, names: set[str]) -> str | None:
     if path is not None:
         return path if path in names else None
-    places = (place(item_id, extension) for extension in PICTURE_EXTENSIONS for place in (_flat, picture_path))
-    return next((place for place in places if place in names), None)
-
-
-def _flat(item_id: str, extension: str) -> str:
-    return safe_name(item_id) + extension
+    return next((name for name in picture_names(item_id) if name in names), None)
 
 
 def _check(folder: Path, item_id: str, name: str, max_pixels: int) -> ItemImage:

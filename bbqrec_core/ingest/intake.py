@@ -3,12 +3,13 @@
 How files are read does not belong here; every reader, whatever its source, keeps these books.
 """
 
+import itertools
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -47,6 +48,10 @@ TABLES: dict[Content, tuple[str, pa.Schema]] = {
     "items": ("read_items", READ_ITEMS),
 }
 """By content: the table that gathers its usable lines, and its columns."""
+REJECTS = schema.REJECTS.append(pa.field("number", pa.int32()))
+"""The table `rejects`: what is written, and the number of the file, which may be there twice; null for pictures."""
+REJECTS_AT_ONCE = 1 << 14
+"""Rejects that are held as Python objects."""
 TOP_REASONS = 5
 
 
@@ -87,8 +92,7 @@ class Intake:
             log.warning("%s: %d of %d lines cannot be used: %s", self.name, self.rejected.total(), self.lines, reasons(self.rejected))
 
 
-@dataclass(frozen=True)
-class Reject:
+class Reject(NamedTuple):
     """A line that cannot be used.
 
     Attributes:
@@ -114,7 +118,7 @@ class Books:
         self.intakes: list[Intake] = []
         for table, columns in TABLES.values():
             database.insert(table, columns.empty_table())
-        database.insert("rejects", schema.REJECTS.empty_table())
+        database.insert("rejects", REJECTS.empty_table())
 
     def open(self, path: Path, name: str, content: Content) -> Intake:
         """Begin to read a file."""
@@ -124,10 +128,11 @@ class Books:
 
     def reject(self, intake: Intake, rejects: Iterable[Reject]) -> None:
         """Keep lines that cannot be used, and count them."""
-        rows = list(rejects)
-        intake.rejected.update(row.reason for row in rows if row.line is not None)
-        if rows:
-            self.database.insert("rejects", pa.Table.from_pylist([{"file": intake.name, **vars(row)} for row in rows], schema.REJECTS))
+        for rows in _batched(rejects, REJECTS_AT_ONCE):
+            intake.rejected.update(row.reason for row in rows if row.line is not None)
+            columns: dict[str, Sequence] = dict(zip(Reject._fields, zip(*rows, strict=True), strict=True))
+            columns |= {"file": [intake.name] * len(rows), "number": [intake.number] * len(rows)}
+            self.database.insert("rejects", pa.table([pa.array(columns[one.name], one.type) for one in REJECTS], schema=REJECTS))
 
     def add(self, intake: Intake, rows: pa.Table) -> None:
         """Gather usable lines.
@@ -150,7 +155,7 @@ class Books:
         """Forget all that was read of a file."""
         table, _ = TABLES[intake.content]
         self.database.execute(f"DELETE FROM {table} WHERE file = $number", number=intake.number)
-        self.database.execute("DELETE FROM rejects WHERE file = $name", name=intake.name)
+        self.database.execute("DELETE FROM rejects WHERE number = $number", number=intake.number)
         intake.forget()
 
     def of(self, content: Content) -> list[Intake]:
@@ -173,6 +178,12 @@ class Books:
             for intake in self.intakes
         ]
         return pa.Table.from_pylist(rows, schema.FILES)
+
+
+def _batched(rejects: Iterable[Reject], most: int) -> Iterator[list[Reject]]:
+    iterator = iter(rejects)
+    while rows := list(itertools.islice(iterator, most)):
+        yield rows
 
 
 def reasons(rejected: Counter[str]) -> str:

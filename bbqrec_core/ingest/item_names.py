@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bbqrec_core.errors import SourceError
-from bbqrec_core.ingest.lines import LongLine, read_lines, screen
+from bbqrec_core.ingest.lines import DamagedLinesError, LongLine, read_lines, screen
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 UNKNOWN = "item is not in item2id"
@@ -70,6 +70,13 @@ def read_item_names(path: Path | None) -> ItemNames:
     """
     if path is None:
         return ItemNames(None)
+    try:
+        return ItemNames(_read(path))
+    except DamagedLinesError as error:  # no beginning of it will do: the items after the cut would have no names
+        raise SourceError(f"{path} {error.damage.problem}. Nothing of the file was used.", "Get the file again.") from None
+
+
+def _read(path: Path) -> dict[str, str]:
     by_number: dict[str, str] = {}
     names: set[str] = set()
     for block in read_lines(path):
@@ -93,7 +100,7 @@ def read_item_names(path: Path | None) -> ItemNames:
             by_number[number] = name
     if not by_number:
         raise SourceError(f"{path}, named as source.sequences.item2id, holds nothing.", "Get the file again.")
-    return ItemNames(by_number)
+    return by_number
 
 
 def _error(path: Path, line: int, problem: str) -> SourceError:

@@ -18,7 +18,11 @@ SPACE = " \t\r\n"
 
 
 def is_one_object(beginning: bytes) -> bool:
-    """Whether a file that begins so, with a brace, is one JSON object of lists or objects, and not JSON lines."""
+    """Whether a file that begins so, with a brace, is one JSON object of lists or objects, and not JSON lines.
+
+    Args:
+        beginning: With the whole first line, unless it is longer than any line that is read.
+    """
     found: list[dict[str, Any]] = []
     for line in beginning.split(b"\n", 1000)[:1000]:
         try:

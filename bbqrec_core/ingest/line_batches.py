@@ -18,6 +18,9 @@ from bbqrec_core.ingest.literals import LiteralConverter
 SPOOL = pa.schema([("line", pa.int64()), ("text", pa.string())])
 """What a query reads: numbers of lines, from 1, and their text, JSON mostly."""
 
+MOST_LINES = 1 << 18
+"""Lines of one query, give or take a block. Each may be a reject, and be held as such; lines of reviews are mostly a third as many."""
+
 
 class LineBatches:
     """Some blocks of a file.
@@ -84,6 +87,8 @@ class LineBatches:
                 unusable = screen(block)
                 self._seen.append((block, unusable))
                 yield self._batch(block, unusable)
+                if self.lines >= MOST_LINES:
+                    return  # the rest is for the next
         except BaseException as error:
             self.error = error
             raise

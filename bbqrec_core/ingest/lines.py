@@ -20,6 +20,9 @@ BLOCK_BYTES = 1 << 23
 MAX_LINE_BYTES = 1 << 24
 BOM = b"\xef\xbb\xbf"
 TOO_LONG = "longer than 16 MiB"
+EMPTY = "empty line"
+MOST_LINES = 1 << 17
+"""Lines of a block: a file may hold nothing but line feeds, and each is a line to account for."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,10 @@ def screen(block: LineBlock, max_line_bytes: int = MAX_LINE_BYTES) -> dict[int, 
     lengths[-1] += block.data[size - 1] != ord("\n")
     for index in np.flatnonzero(lengths > max_line_bytes + 1).tolist():
         found[index] = TOO_LONG
-    for index in np.flatnonzero(lengths <= 16).tolist():
+    found |= dict.fromkeys(np.flatnonzero(lengths == 1).tolist(), EMPTY)
+    for index in np.flatnonzero((lengths > 1) & (lengths <= 16)).tolist():
         if not block.line(index).strip():
-            found.setdefault(index, "empty line")
+            found.setdefault(index, EMPTY)
     if block.data.find(b"\0", 0, size) >= 0:
         positions = np.flatnonzero(np.frombuffer(block.data, dtype=np.uint8, count=size) == 0)
         for index in np.unique(np.searchsorted(block.ends, positions, side="right")).tolist():
@@ -199,7 +203,7 @@ class _Cutter:
             self._start_at(data)
             data = data.removeprefix(BOM)
         if data:
-            yield self._block(data, len(data))
+            yield from self._blocks(data, len(data))
 
     def whole_lines(self) -> int:
         """Lines known to be whole so far, given out or not."""
@@ -227,22 +231,28 @@ class _Cutter:
         cut = len(data) - open_bytes
         rest = data[cut:]
         if cut:
-            yield self._block(data, cut)
+            yield from self._blocks(data, cut)
         if open_bytes > self._max_line_bytes:
             self._long = (self._next_line, self._next_byte, hashlib.sha256(rest))
             self._next_byte += len(rest)
         else:
             self._hold(rest)
 
-    def _block(self, data: bytes, size: int) -> LineBlock:
-        """The lines in the first `size` bytes; they are not copied."""
+    def _blocks(self, data: bytes, size: int) -> Iterator[LineBlock]:
+        """The lines in the first `size` bytes, which are not copied where they make one block."""
         ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8, count=size) == ord("\n")).astype(np.int64) + 1
         if not len(ends) or ends[-1] != size:
             ends = np.append(ends, np.int64(size))
-        block = LineBlock(data, ends, self._next_line, self._next_byte)
-        self._next_line += len(ends)
-        self._next_byte += size
-        return block
+        start = 0
+        for first in range(0, len(ends), MOST_LINES):
+            some = ends[first : first + MOST_LINES]
+            end = int(some[-1])
+            whole = len(ends) <= MOST_LINES
+            block = LineBlock(data if whole else data[start:end], some - start, self._next_line, self._next_byte)
+            self._next_line += len(some)
+            self._next_byte += end - start
+            start = end
+            yield block
 
     def _end_long_line(self, rest: bytes, consumed: int) -> LongLine:
         assert self._long is not None

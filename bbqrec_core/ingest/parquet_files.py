@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -37,6 +38,7 @@ def read_parquet_file(books: Books, intake: Intake, query: TableQuery, config: I
             repeated = [name for name in query.wanted if names.count(name) > 1]
             if repeated:
                 raise SourceError(f"{intake.path} has more than one column '{repeated[0]}'.", "Rename one of them in the file.")
+            _require_types(books, intake, query, file.schema_arrow)
             total = -(-file.metadata.num_rows // RECORDS_PER_BLOCK)
             batches = file.iter_batches(batch_size=RECORDS_PER_BLOCK, columns=query.wanted)
             for batch in track(batches, f"reading {intake.name}", total=total, unit="batches"):
@@ -44,6 +46,26 @@ def read_parquet_file(books: Books, intake: Intake, query: TableQuery, config: I
     except (pa.ArrowException, OSError) as error:
         what = str(error).partition("\n")[0]
         raise SourceError(f"{intake.path} cannot be read as Parquet: {what}", "Get the file again, or write it anew.") from None
+
+
+def _require_types(books: Books, intake: Intake, query: TableQuery, schema: pa.Schema) -> None:
+    """See that DuckDB takes the columns' types, which are fewer than Arrow's.
+
+    Raises:
+        SourceError: It does not; the message names the column.
+    """
+    for name in query.wanted:
+        kind = schema.field(name).type
+        try:
+            record = pa.StructArray.from_arrays([_plain(pa.array([], kind))], ["column"])
+            with books.database.view("records", pa.table({"line": pa.array([], pa.int64()), "record": record})):
+                books.database.make("spool", "rendered_records", temporary=True)
+            books.database.drop("spool")
+        except (pa.ArrowException, duckdb.Error):
+            raise SourceError(
+                f"{intake.path}: the column '{name}' is of the type {kind}, which cannot be read.",
+                "Write it as text, a whole number, a double, a timestamp, or a list of these.",
+            ) from None
 
 
 def _read_batch(books: Books, intake: Intake, query: TableQuery, batch: pa.RecordBatch, keep_text: bool) -> None:
@@ -67,6 +89,10 @@ def _plain(column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type
+    if pa.types.is_float16(kind):
+        return column.cast(pa.float32())
+    if pa.types.is_decimal256(kind):
+        return column.cast(pa.string())
     if pa.types.is_date(kind):
         return column.cast(pa.timestamp("s"), safe=False).cast(pa.timestamp("s", "UTC")).cast(pa.string())
     if pa.types.is_timestamp(kind):  # one without a zone is taken for UTC

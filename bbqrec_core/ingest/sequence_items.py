@@ -33,7 +33,7 @@ def read_sequence_items(books: Books, intake: Intake, names: ItemNames, config: 
     Raises:
         SourceError: It is empty, damaged, or written in no known way.
     """
-    if is_one_object(beginning(intake.path)):
+    if is_one_object(beginning(intake.path, whole_line=True)):
         _read_object(books, intake, names, config.keep_reject_text)
         intake.tell()
         return

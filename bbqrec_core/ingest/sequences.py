@@ -67,7 +67,7 @@ def _read_file(books: Books, intake: Intake, split: SequencesConfig, config: Ing
         found.clear()
         return _gather(books, intake, records, names, users, found, config.keep_reject_text)
 
-    if start.startswith(b"{") and is_one_object(start):
+    if start.startswith(b"{") and is_one_object(beginning(intake.path, whole_line=True)):
         intake.format = "sequences, one JSON object"
         read(object_records(intake.path))
     elif start.startswith(b"{"):

@@ -7,6 +7,7 @@ knows whether there is anything to do.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from bbqrec_core.errors import SourceError
@@ -113,6 +114,28 @@ def is_pattern(path: str) -> bool:
     return bool(GLOB & set(path))
 
 
+def addresses(source: SourceConfig, asked: Mapping[str, list[str]]) -> dict[str, str]:
+    """The addresses in `source.urls` by path in the raw folder; those of keys that are no path and name no single file are left out.
+
+    Args:
+        source: The profile's section `source`.
+        asked: Its paths and patterns by key, as `wanted` gives them.
+    """
+    listed = {path for paths in asked.values() for path in paths}
+    single = {key: paths[0] for key, paths in asked.items() if len(paths) == 1 and not is_pattern(paths[0])}
+    found = {single[key]: url for key, url in source.urls.items() if key in single}
+    return found | {
+        safe_path(key, "a key of source.urls"): url
+        for key, url in source.urls.items()
+        if key not in asked and (is_path(key) or any(key == path or fnmatchcase(key, path) for path in listed))
+    }
+
+
+def is_path(key: str) -> bool:
+    """Whether a key of `source.urls` is a path by itself, and not a word or a field's name."""
+    return "/" in key or "\\" in key
+
+
 def resolve_source(source: SourceConfig, shop: Path | None) -> SourceFiles:
     """Find the files of a profile's source.
 
@@ -142,7 +165,7 @@ def resolve_source(source: SourceConfig, shop: Path | None) -> SourceFiles:
             f"It must hold {', '.join(paths)}.",
             _way_out(source, asked),
         )
-    found = {key: {path: _matching(root, path) for path in paths} for key, paths in asked.items()}
+    found = {key: {path: matching_files(root, path) for path in paths} for key, paths in asked.items()}
     gone = [str(root / path) for paths in found.values() for path, matching in paths.items() if not matching]
     images = root / source.images if source.images else None
     if images is not None and not images.is_dir():
@@ -174,7 +197,10 @@ def image_folder(source: SourceConfig, shop: Path | None) -> Path | None:
 def raw_folder(source: SourceConfig) -> Path:
     """The folder where raw files are, or go: the profile's, or the environment's, or `raw` in the home folder."""
     named = source.raw or os.environ.get(RAW_VARIABLE)
-    return Path(named).expanduser().absolute() if named else home_folder() / FETCHED
+    try:
+        return Path(named).expanduser().absolute() if named else home_folder() / FETCHED
+    except RuntimeError as error:  # ~somebody who is not there
+        raise SourceError(f"The folder of raw files, {named}, cannot be found: {error}.", "Give its whole path.") from None
 
 
 def _is_named(source: SourceConfig) -> bool:
@@ -187,13 +213,29 @@ def _shop(shop: Path | None) -> Path:
     return shop
 
 
-def _matching(root: Path, path: str) -> list[Path]:
-    candidates = sorted(root.glob(path)) if is_pattern(path) else [root / path]
-    return [candidate for candidate in candidates if candidate.is_file()]
+def matching_files(root: Path, path: str) -> list[Path]:
+    """The files below a folder that a path or pattern of the profile means, sorted.
+
+    Raises:
+        SourceError: The pattern is none, or the system refuses the path.
+    """
+    try:
+        candidates = sorted(root.glob(path)) if is_pattern(path) else [root / path]
+        return [candidate for candidate in candidates if candidate.is_file()]
+    except (ValueError, NotImplementedError) as error:
+        raise SourceError(
+            f"{path!r}, which the profile names, is no pattern of paths: {error}.", "** stands for folders, and for nothing else: a/**/*.gz"
+        ) from None
+    except OSError as error:
+        raise SourceError(f"{root / path} cannot be looked for: {error.strerror}.", "Correct the path in the profile.") from None
 
 
 def _way_out(source: SourceConfig, asked: Mapping[str, list[str]]) -> str:
-    lines = [f"{(asked.get(key) or [key])[0]}: {url}" for key, url in source.urls.items()]
+    known = addresses(source, asked)
+    listed_paths = [path for paths in asked.values() for path in paths]
+    needed = [path for path in known if any(path == listed or fnmatchcase(path, listed) for listed in listed_paths)]
+    lines = [f"{path}: {url}" for path, url in known.items()]
+    lines += [f"{key}: {url}" for key, url in source.urls.items() if key not in asked and key not in known]
     if source.images:
         lines.append(
             f"{source.images}: a folder of pictures named <item_id>.jpg, from the image addresses in the metadata; "
@@ -201,5 +243,5 @@ def _way_out(source: SourceConfig, asked: Mapping[str, list[str]]) -> str:
         )
     listed = "".join(f"  {line}\n" for line in lines)
     had = f"Where they can be had:\n{listed}" if lines else ""
-    fetch = "Get them with `bbqrec fetch` and the profile's name, put" if source.urls else "Put"
+    fetch = "Get them with `bbqrec fetch` and the profile's name, put" if needed or source.download.base_url else "Put"
     return f"{had}{fetch} them there, or name the folder that holds them: {RAW_VARIABLE}=/path/to/raw, or source.raw in the profile."

@@ -18,7 +18,7 @@ from bbqrec_core.ingest.amazon import read_amazon
 from bbqrec_core.ingest.config import IngestConfig
 from bbqrec_core.ingest.database import Database, open_database
 from bbqrec_core.ingest.images import ItemImage, find_images
-from bbqrec_core.ingest.intake import Books, reasons
+from bbqrec_core.ingest.intake import REJECTS, Books, reasons
 from bbqrec_core.ingest.kcore import ROUNDS, Round, k_core
 from bbqrec_core.ingest.sequences import read_sequences
 from bbqrec_core.ingest.sources import SourceFiles, resolve_source
@@ -88,7 +88,7 @@ def _ingest(context: StageContext, database: Database, files: SourceFiles) -> St
     pq.write_table(
         pa.Table.from_pylist([asdict(entry) for entry in rounds], ROUNDS), context.out / "kcore_rounds.parquet", compression="zstd"
     )
-    statistics = account(database, books, rounds, kept, below)
+    statistics = account(database, books, rounds, kept, below, config.deduplicate)
     statistics |= {"has_times": has_times, **moments, "images_unreadable": sum(image.problem is not None for image in images)}
     if not has_times:
         statistics |= {"first_timestamp": None, "last_timestamp": None}
@@ -114,13 +114,16 @@ def _check_left(books: Books, rounds: list[Round], config: IngestConfig) -> None
     before, intakes = rounds[0], books.of("interactions")
     names = ", ".join(str(intake.path) for intake in intakes[:3]) + (" and others" if len(intakes) > 3 else "")
     unusable = sum((intake.rejected for intake in intakes), start=Counter[str]())
+    fell = sum(intake.lines for intake in intakes) - before.interactions
     rejected = f" {unusable.total():,} lines could not be used: {reasons(unusable)}." if unusable else ""
     rated = f" Rated below ingest.min_rating, {config.min_rating}, were the others." if config.min_rating is not None else ""
     raise SourceError(
         f"Nothing of {names} is left after the k-core: of {before.interactions:,} interactions of {before.users:,} users with "
         f"{before.items:,} items, none belongs to a set in which every user has at least {config.k_user} and every item at least "
         f"{config.k_item} (reached in round {rounds[-1].round}).{rejected}{rated}",
-        "Lower ingest.k_user and ingest.k_item, or take a larger or denser category.",
+        "Look at what fell away before the k-core first."
+        if fell > before.interactions
+        else "Lower ingest.k_user and ingest.k_item, or take a larger or denser category.",
     )
 
 
@@ -136,7 +139,7 @@ def _find_images(database: Database, files: SourceFiles, max_pixels: int, worker
             for image in found
             if image.problem
         ]
-        database.insert("rejects", pa.Table.from_pylist(rejects, schema.REJECTS))
+        database.insert("rejects", pa.Table.from_pylist(rejects, REJECTS))
     usable = [
         {"item_id": image.item_id, "image_file": image.file, "image_sha256": image.sha256} for image in found if image.problem is None
     ]

@@ -43,6 +43,11 @@ class TableQuery:
         """Names of the columns to read, each once."""
         return list(dict.fromkeys(name for name in self.columns.values() if name is not None))
 
+    @property
+    def identifiers(self) -> list[str]:
+        """Names of the columns that name users and items."""
+        return [name for key in ("user_id", "item_id") if (name := self.columns.get(key)) is not None]
+
     def missing(self, there: Collection[str], required_only: bool = False) -> list[str]:
         """Keys whose column is not among those of a file."""
         return [
@@ -84,7 +89,7 @@ def interactions_query(config: TablesConfig) -> TableQuery:
         "has_rating": columns.rating is not None,
         "per_second": PER_SECOND[config.time_unit],
     }
-    return TableQuery("parsed_table_interactions", "source.tables.interaction_columns", named, frozenset(named), parameters)
+    return TableQuery("parsed_table_interactions", "source.tables.interaction_columns", named, frozenset(named) - {"rating"}, parameters)
 
 
 def items_query(columns: ItemColumns, section: str = "source.tables.item_columns") -> TableQuery:

@@ -13,9 +13,9 @@ from bbqrec_core.errors import SourceError
 from bbqrec_core.ingest.config import IngestConfig, TablesConfig
 from bbqrec_core.ingest.csv_files import read_csv_file
 from bbqrec_core.ingest.decompress import DamagedFileError, read_chunks
-from bbqrec_core.ingest.intake import Books, Content, Intake, Reject
+from bbqrec_core.ingest.intake import TABLES, Books, Content, Intake, Reject
 from bbqrec_core.ingest.line_files import LineFormat, read_line_file
-from bbqrec_core.ingest.lines import BOM
+from bbqrec_core.ingest.lines import BOM, MAX_LINE_BYTES
 from bbqrec_core.ingest.parquet_files import MAGIC, read_parquet_file
 from bbqrec_core.ingest.sources import SourceFiles
 from bbqrec_core.ingest.table_rows import TableQuery, interactions_query, items_query
@@ -74,20 +74,31 @@ def read_table(books: Books, intake: Intake, query: TableQuery, config: IngestCo
         _drop_paths_outside(books, intake)
 
 
-def beginning(path: Path) -> bytes:
+def beginning(path: Path, whole_line: bool = False) -> bytes:
     """The first decompressed bytes of a file, from its first character on that is no space.
+
+    Args:
+        path: The file.
+        whole_line: Go on until its first line is whole, and something of what follows it is there; or it is longer than any line that is
+            read.
 
     Raises:
         SourceError: The file is empty, unreadable or in a foreign format.
     """
+    start = bytearray()
+    line_end = -1
     try:
         for chunk in read_chunks(path):
-            start = chunk.removeprefix(BOM).lstrip()
-            if start:
-                return start
+            searched = len(start)
+            start += chunk if start else chunk.removeprefix(BOM).lstrip()
+            if line_end < 0:
+                line_end = start.find(b"\n", searched)
+            done = len(start) > MAX_LINE_BYTES or (line_end >= 0 and not start[line_end:].isspace())
+            if start and (done or not whole_line):
+                break
     except DamagedFileError:
         pass  # whoever reads it in earnest says so
-    return b""
+    return bytes(start)
 
 
 def _is_parquet(path: Path) -> bool:
@@ -114,7 +125,7 @@ def _read_json_lines(books: Books, intake: Intake, query: TableQuery, config: In
     for key in query.missing(keys):  # may be rare, and be found further down
         columns = ("image_urls", "image_path") if key == "image" else (key,)
         counts = ", ".join(f"count({column})" for column in columns)
-        [found] = books.database.rows(f"SELECT {counts} FROM read_items WHERE file = $number", number=intake.number)
+        [found] = books.database.rows(f"SELECT {counts} FROM {TABLES[intake.content][0]} WHERE file = $number", number=intake.number)
         if not any(found):
             raise query.error(intake.path, key, keys)
 

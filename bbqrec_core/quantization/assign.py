@@ -5,6 +5,7 @@ they mean). New items come with features only; their behaviour is foretold from 
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from bbqrec_core.quantization.collisions import Codebooks, repair
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.data import check_features, listing_hashes, representatives
 from bbqrec_core.quantization.model import BehaviourQuantizer, Features, Masks
+
+log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 BATCH = 8192
@@ -47,7 +50,9 @@ class EncodedCatalogue:
 
 
 @torch.no_grad()
-def encode_items(model: BehaviourQuantizer, features: Features, present: Masks, items: np.ndarray | None) -> EncodedCatalogue:
+def encode_items(
+    model: BehaviourQuantizer, features: Features, present: Masks, items: np.ndarray | None, n_items: int | None = None
+) -> EncodedCatalogue:
     """Encode items in batches.
 
     Args:
@@ -55,9 +60,10 @@ def encode_items(model: BehaviourQuantizer, features: Features, present: Masks, 
         features: Per modality float32 [n, d_m].
         present: Per modality bool [n].
         items: Their item_idx, for those that are in the catalogue; None for new items, whose behaviour is foretold.
+        n_items: n, which must be told for new items where there is no modality.
     """
     device = model.behaviour.device
-    n = len(next(iter(features.values())))
+    n = n_items if n_items is not None else len(items if items is not None else next(iter(features.values())))
     parts: dict[str, list[np.ndarray]] = {}
 
     def keep(name: str, values: torch.Tensor) -> None:
@@ -68,6 +74,7 @@ def encode_items(model: BehaviourQuantizer, features: Features, present: Masks, 
         encoded = model.encode(
             {name: features[name][rows].to(device) for name in model.modalities},
             {name: present[name][rows].to(device) for name in model.modalities},
+            rows.stop - rows.start,
         )
         index = None if items is None else torch.from_numpy(items[rows]).to(device)
         behaviour = model.known_behaviour(encoded, index)
@@ -107,7 +114,7 @@ class Assignment:
 
 
 def assign_ids(
-    model: BehaviourQuantizer,
+    codebooks: Codebooks,
     encoded: EncodedCatalogue,
     hashes: np.ndarray,
     existing_ids: np.ndarray,
@@ -117,7 +124,7 @@ def assign_ids(
     """Repair collisions among items and with existing ones, which keep what they have.
 
     Args:
-        model: The quantizer.
+        codebooks: What repair measures its costs with.
         encoded: The items.
         hashes: Their listing hashes, int64 [n].
         existing_ids: int64 [m, L].
@@ -135,7 +142,7 @@ def assign_ids(
         inside = (place < len(order)) & (hashes >= 0)
         known[inside] = np.where(existing_hashes[order[place[inside]]] == hashes[inside], order[place[inside]], -1)
     own = np.flatnonzero((first == np.arange(n)) & (known < 0))
-    repaired = repair(encoded.wished[own], encoded.starts[own], encoded.behaviour[own], Codebooks.of(model.quantizer), existing_ids)
+    repaired = repair(encoded.wished[own], encoded.starts[own], encoded.behaviour[own], codebooks, existing_ids)
     fused[own] = repaired.codes
     fused[known >= 0] = existing_ids[known[known >= 0]]
     copies = (first != np.arange(n)) & (known < 0)
@@ -170,8 +177,11 @@ class TrainedQuantizer:
             "n_items": len(self.semantic_ids),
             "feature_dimensions": {name: len(self.model.coder(name).mean) for name in self.model.modalities},
             "modalities": list(self.model.modalities),
-            "config": self.model.config.model_dump(mode="json"),
+            "config": self.model.config.of_bbqrec(),
         }
+        sizes = {name: list(self.model.coder(name).code_sizes) for name in self.model.modalities if self.model.coder(name).code_sizes}
+        if sizes:
+            meaning["published_code_sizes"] = sizes
         (folder / "quantizer.json").write_text(json.dumps(meaning, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     @classmethod
@@ -193,7 +203,8 @@ class TrainedQuantizer:
             )
         config = QuantizationConfig.model_validate(meaning["config"])
         dimensions = {name: meaning["feature_dimensions"][name] for name in meaning["modalities"]}
-        model = BehaviourQuantizer(config, dimensions, meaning["n_items"])
+        sizes = {name: tuple(levels) for name, levels in meaning.get("published_code_sizes", {}).items()}
+        model = BehaviourQuantizer(config, dimensions, meaning["n_items"], sizes)
         model.load_state_dict({name.removeprefix(_WEIGHTS): value for name, value in tensors.items() if name.startswith(_WEIGHTS)})
         return cls(model.eval(), tensors[_IDS].numpy().astype(np.int64), tensors[_HASHES].numpy())
 
@@ -208,7 +219,8 @@ def assign(
 
     Args:
         quantizer: A trained quantizer.
-        features: Per modality the new items' features, from the same encoders. A modality that is left out is absent for all of them.
+        features: Per modality the new items' features, from the same encoders. A modality that is left out is absent for all of them, and
+            one that the quantizer was not trained on says nothing: an item without any other gets an ID by repair alone.
         existing_ids: int64 [m, L], IDs given so far; the quantizer's catalogue when None. To assign in several rounds, append each
             round's IDs (and hashes, `data.listing_hashes`).
         existing_hashes: int64 [m]; the catalogue's when None.
@@ -219,9 +231,12 @@ def assign(
     model = quantizer.model
     unknown = sorted(set(features) - set(schema.MODALITIES))
     if unknown or not features:
-        raise StageError(f"Features of {unknown or 'no modality'} were given.", f"This quantizer knows {', '.join(model.modalities)}.")
+        knows = ", ".join(model.modalities) or "no modality, only behaviour"
+        raise StageError(f"Features of {unknown or 'no modality'} were given.", f"This quantizer knows {knows}.")
     n = len(next(iter(features.values())).values)
     check_features(features, n)
+    if not set(features) & set(model.modalities):
+        log.warning("The quantizer was not trained on %s: the new items' IDs say nothing of them.", " and ".join(features))
     tensors, masks = {}, {}
     for name in model.modalities:
         width = len(model.coder(name).mean)
@@ -234,9 +249,9 @@ def assign(
         tensors[name] = torch.from_numpy(np.where(given.present[:, None], given.values, 0).astype(np.float32))
         masks[name] = torch.from_numpy(np.ascontiguousarray(given.present))
     return assign_ids(
-        model,
-        encode_items(model, tensors, masks, None),
-        listing_hashes(tensors, masks),
+        Codebooks.of(model.quantizer),
+        encode_items(model, tensors, masks, None, n),
+        listing_hashes(tensors, masks, n),
         quantizer.semantic_ids if existing_ids is None else existing_ids,
         quantizer.listing_hashes if existing_hashes is None else existing_hashes,
         model.config.share_identical,

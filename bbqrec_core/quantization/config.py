@@ -1,11 +1,11 @@
 """Profile section `quantization`: how semantic IDs are learned.
 
 Every loss has a weight here, and 0 switches it off. What the symbols mean, and which equation a weight belongs to, stands in `losses.py`
-and `training.py`.
+and `training.py`; for the baselines in the module of `tokenizers/` that bears the tokenizer's name.
 """
 
 import math
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,8 +15,66 @@ CodebookSize = Annotated[int, Field(ge=2, le=32767)]
 """Codes are stored as int16."""
 
 
+TokenizerName = Literal["bbqrec", "rqvae", "residual_kmeans", "rqvae_per_modality", "letter", "given"]
+Start = Literal["first_batch", "all_items"]
+Modality = Literal["text", "image"]
+
+
+class RqvaeConfig(Section):
+    """The network of the tokenizers `rqvae`, `rqvae_per_modality` and `letter`; the defaults are TIGER's."""
+
+    dimensions: int = Field(32, ge=4, le=1024, description="of the latent space and its codebooks")
+    hidden: list[Annotated[int, Field(ge=4)]] = Field(
+        [512, 256, 128], min_length=1, max_length=8, description="widths of the encoder's hidden layers; the decoder's are the reverse"
+    )
+    start: Start = Field(
+        "first_batch",
+        description="what k-means starts the codebooks from; first_batch is TIGER's, and starts codes in excess of a batch nearly alike",
+    )
+
+
+class ResidualKmeansConfig(Section):
+    """The tokenizer `residual_kmeans`."""
+
+    pca_dimensions: int = Field(0, ge=0, description="principal components that are quantized; 0 = the standardised features themselves")
+
+
+class PerModalityConfig(Section):
+    """The tokenizer `rqvae_per_modality`."""
+
+    first: Modality = Field("text", description="whose codes are an item's fused ones where it has the modality; the other's elsewhere")
+
+
+class LetterConfig(Section):
+    """What the tokenizer `letter` adds to `rqvae`; the defaults are those of its authors' script."""
+
+    alignment_weight: float = Field(0.01, ge=0, description="alpha, of InfoNCE between quantized vector and train-only behaviour; 0 = off")
+    diversity_weight: float = Field(1e-4, ge=0, description="beta, of the codes' diversity; 0 = off")
+    clusters: int = Field(10, ge=2, description="constrained k-means clusters of a level's codes")
+    start: Start = Field("all_items", description="what k-means starts the codebooks from")
+
+
+class GivenConfig(Section):
+    """The tokenizer `given`: published codes, as the source brings them."""
+
+    modality: Modality = Field("text", description="whose published codes are the fused ones")
+    repair: bool = Field(
+        False, description="move colliding items apart; published codes collide, and so they stay if false, and are counted"
+    )
+
+
+OF_BASELINES = ("tokenizer", "rqvae", "residual_kmeans", "rqvae_per_modality", "letter", "given")
+
+
 class QuantizationConfig(Section):
     """Encoders, codebooks, losses, training and ID assignment."""
+
+    tokenizer: TokenizerName = Field("bbqrec", description="what makes the semantic IDs; all but bbqrec are baselines")
+    rqvae: RqvaeConfig = RqvaeConfig()
+    residual_kmeans: ResidualKmeansConfig = ResidualKmeansConfig()
+    rqvae_per_modality: PerModalityConfig = PerModalityConfig()
+    letter: LetterConfig = LetterConfig()
+    given: GivenConfig = GivenConfig()
 
     codebook_sizes: list[CodebookSize] = Field(
         [64, 64, 64, 64],
@@ -63,6 +121,10 @@ class QuantizationConfig(Section):
     def levels(self) -> int:
         """Number of residual levels."""
         return len(self.codebook_sizes)
+
+    def of_bbqrec(self) -> dict[str, Any]:
+        """What BBQRec's own quantizer reads, as JSON-ready values."""
+        return self.model_dump(mode="json", exclude=set(OF_BASELINES))
 
     @model_validator(mode="after")
     def _levels_fit(self) -> "QuantizationConfig":

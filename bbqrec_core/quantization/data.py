@@ -3,12 +3,15 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from bbqrec_core.dataset import ItemFeatures, SequenceDataset
+from bbqrec_core.dataset import ItemFeatures, SequenceDataset, load_encoders, load_features
+from bbqrec_core.embedding.codes import NAME as PUBLISHED_CODES
+from bbqrec_core.embedding.codes import given_modalities, read_given_codes
 from bbqrec_core.errors import StageError
 from bbqrec_core.quantization.config import QuantizationConfig
 
@@ -20,12 +23,14 @@ class TrainingData:
     """The input of training.
 
     Attributes:
-        features: Per usable modality float32 [n_items, d_m].
+        features: Per usable modality float32 [n_items, d_m]; none where the data is behaviour alone.
         present: Per usable modality bool [n_items].
         fitted: item_idx of the items that occur in train, sorted, int64.
         cold: item_idx of all others, sorted, int64: they get IDs, but nothing is fitted on them.
         offsets, items: Train sequences as in `SequenceDataset`.
         counts: Train interactions per item, int64 [n_items].
+        codes: Per modality that is known by published codes alone, those codes, int64 [n_items, levels]; zeros where absent. Not the
+            features but these are to be reconstructed.
     """
 
     features: dict[str, torch.Tensor]
@@ -35,15 +40,64 @@ class TrainingData:
     offsets: np.ndarray
     items: np.ndarray
     counts: np.ndarray
+    codes: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def n_items(self) -> int:
         """Catalogue size."""
         return len(self.counts)
 
+    @property
+    def known_by(self) -> str:
+        """What IDs are made from, in words."""
+        return "+".join(self.features) or "behaviour alone"
+
+    def published(self, name: str, items: np.ndarray) -> np.ndarray | None:
+        """Published codes of some items, int64 [n, levels], if the modality is known by nothing else."""
+        return self.codes[name].numpy()[items] if name in self.codes else None
+
+    @property
+    def has_content(self) -> np.ndarray:
+        """Items that have any modality, bool [n_items]."""
+        has = np.zeros(self.n_items, dtype=bool)
+        for mask in self.present.values():
+            has |= mask.numpy()
+        return has
+
+    @property
+    def code_sizes(self) -> dict[str, tuple[int, ...]]:
+        """Per modality in `codes` and level, how many codes there are: one more than the largest of any fitted item."""
+        fitted = torch.from_numpy(self.fitted)
+        return {
+            name: tuple(int(size) for size in codes[fitted][self.present[name][fitted]].max(0).values + 1)
+            for name, codes in self.codes.items()
+        }
+
     def rows(self, items: torch.Tensor) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Features and masks of some items."""
         return {name: values[items] for name, values in self.features.items()}, {name: mask[items] for name, mask in self.present.items()}
+
+
+def load_item_features(embed: Path, ingest: Path) -> dict[str, ItemFeatures]:
+    """Read an embed artifact, and from its ingest artifact the published codes of a modality that is known by nothing else.
+
+    Raises:
+        ArtifactError: Something that should be in the embed artifact is not.
+        StageError: The two artifacts do not belong together.
+    """
+    features = load_features(embed)
+    encoders, given = load_encoders(embed) or {}, given_modalities(ingest)
+    for name in features:
+        if encoders.get(name, {}).get("name") != PUBLISHED_CODES:
+            continue
+        codes, present = read_given_codes(ingest, name) if name in given else (np.empty((0, 0), np.int64), np.empty(0, bool))
+        if not np.array_equal(present, features[name].present):
+            raise StageError(
+                f"The {name} vectors stand for published codes, but not for those of this catalogue.",
+                "Build the stage `embed` again from this very `ingest`.",
+            )
+        features[name] = replace(features[name], codes=codes)
+    return features
 
 
 def check_features(features: Mapping[str, ItemFeatures], n_items: int) -> None:
@@ -70,7 +124,8 @@ def prepare(dataset: SequenceDataset, features: Mapping[str, ItemFeatures], conf
     """Check everything that can be wrong before training, and keep what training may see.
 
     Raises:
-        StageError: Bad features, no modality that any train item has, or a catalogue smaller than a codebook or larger than all IDs.
+        StageError: Bad features, or a catalogue smaller than a codebook or larger than all IDs, or one of which nothing is known at all:
+            no train item has any modality, and no train sequence holds two different items.
     """
     n_items = dataset.n_items
     check_features(features, n_items)
@@ -97,10 +152,13 @@ def prepare(dataset: SequenceDataset, features: Mapping[str, ItemFeatures], conf
         else:
             log.warning("No item of the train part has %s: the modality is left out.", name)
     if not usable:
-        raise StageError(
-            "No item of the train part has any features: there is no text and no image to quantize.",
-            "Check `embedding` in the profile and the masks in the stage `embed`.",
-        )
+        if not _any_cooccurrence(dataset):
+            raise StageError(
+                "No item of the train part has any features, no text and no image, and no two items go together in any train sequence: "
+                "there is nothing to make semantic IDs of.",
+                "Check `embedding` in the profile and the masks in the stage `embed`, or give longer sequences.",
+            )
+        log.warning("There is no text and no image: semantic IDs rest on behaviour alone.")
     for name, given in usable.items():
         seen = given.values[fitted][given.present[fitted]]
         if len(seen) > 1 and not np.ptp(seen, axis=0).any():
@@ -115,11 +173,24 @@ def prepare(dataset: SequenceDataset, features: Mapping[str, ItemFeatures], conf
         offsets=dataset.train_offsets,
         items=dataset.train_items,
         counts=dataset.train_counts,
+        codes={name: torch.from_numpy(given.codes) for name, given in usable.items() if given.codes is not None},
     )
 
 
-def listing_hashes(features: Mapping[str, torch.Tensor], present: Mapping[str, torch.Tensor]) -> np.ndarray:
+def _any_cooccurrence(dataset: SequenceDataset) -> bool:
+    """Whether any train sequence holds two different items."""
+    sequence = np.repeat(np.arange(len(dataset.train_offsets) - 1), np.diff(dataset.train_offsets))
+    items = dataset.train_items
+    return bool(((items[1:] != items[:-1]) & (sequence[1:] == sequence[:-1])).any())
+
+
+def listing_hashes(features: Mapping[str, torch.Tensor], present: Mapping[str, torch.Tensor], n_items: int | None = None) -> np.ndarray:
     """A 63-bit hash of what an item looks like in every modality; equal where features and masks are identical.
+
+    Args:
+        features: Per modality float32 [n, d_m].
+        present: Per modality bool [n].
+        n_items: n, which must be told where there is no modality.
 
     Returns:
         int64 [n]; -1 for an item without any modality, which looks like nothing rather than like others of its kind.
@@ -127,8 +198,8 @@ def listing_hashes(features: Mapping[str, torch.Tensor], present: Mapping[str, t
     names = sorted(features)
     arrays = [np.ascontiguousarray(features[name].cpu().numpy() + 0.0) for name in names]  # + 0.0 makes -0.0 and 0.0 one
     masks = [present[name].cpu().numpy() for name in names]
-    hashes = np.full(len(arrays[0]), -1, dtype=np.int64)
-    for row in np.flatnonzero(np.any(masks, axis=0)):
+    hashes = np.full(len(arrays[0]) if n_items is None else n_items, -1, dtype=np.int64)
+    for row in np.flatnonzero(np.any(masks, axis=0)) if masks else ():
         digest = hashlib.sha256()
         for name, array, mask in zip(names, arrays, masks, strict=True):
             digest.update(name.encode() + (b"\1" + array[row].tobytes() if mask[row] else b"\0"))

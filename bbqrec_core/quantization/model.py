@@ -31,7 +31,9 @@ class ModalityCoder(nn.Module):
     Attributes:
         aligned: B_m, what behaviour can use.
         specific: S_m, what only the modality has.
-        decoder: D_m([q(b); s]).
+        decoder: D_m([q(b); s]): features, or where the modality is known by published codes alone the logits of those codes, a head
+            per level side by side.
+        code_sizes: Codes per level of such a modality; empty for any other.
         gate: Logit of the fusion, zero at first: the fusion starts as a plain mean.
         mean, scale: Standardise features: x~ = (x - mean) / scale, with one scale for all dimensions, which keeps distances.
     """
@@ -39,11 +41,12 @@ class ModalityCoder(nn.Module):
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, features: int, config: QuantizationConfig) -> None:
+    def __init__(self, features: int, config: QuantizationConfig, code_sizes: tuple[int, ...] = ()) -> None:
         super().__init__()
+        self.code_sizes = code_sizes
         self.aligned = mlp(features, config.hidden, config.dimensions, config.encoder_dropout)
         self.specific = mlp(features, config.hidden, config.specific_dimensions)
-        self.decoder = mlp(config.dimensions + config.specific_dimensions, config.hidden, features)
+        self.decoder = mlp(config.dimensions + config.specific_dimensions, config.hidden, sum(code_sizes) or features)
         self.gate = nn.Linear(config.dimensions, 1)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
@@ -60,6 +63,23 @@ class ModalityCoder(nn.Module):
     def standardise(self, values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """Standardised features, zero where absent whatever was given there."""
         return torch.where(present[:, None], (values - self.mean) / self.scale, 0.0)
+
+    def reconstruction_error(self, inputs: torch.Tensor, standardised: torch.Tensor, codes: torch.Tensor | None = None) -> torch.Tensor:
+        """What the decoder gets wrong, per item, float32 [n].
+
+        Squared error of the features, mean over dimensions. Where published codes stand in for features, nothing can be learned from
+        their vectors, which are random: then cross-entropy of the codes, mean over levels, in nats.
+
+        Args:
+            inputs: [q(b); s], float32 [n, d + s].
+            standardised: x~, float32 [n, d_m].
+            codes: The published codes, int64 [n, levels], of a modality that has them.
+        """
+        decoded = self.decoder(inputs)
+        if codes is None:
+            return (decoded - standardised).square().mean(1)
+        heads = decoded.split(self.code_sizes, 1)
+        return torch.stack([F.cross_entropy(head, codes[:, level], reduction="none") for level, head in enumerate(heads)]).mean(0)
 
 
 @dataclass(frozen=True)
@@ -89,7 +109,7 @@ class BehaviourQuantizer(nn.Module):
     """From frozen features and train-only behaviour to codes.
 
     Attributes:
-        coders: One `ModalityCoder` per modality.
+        coders: One `ModalityCoder` per modality; none where the data is behaviour alone.
         behaviour: z, learnable, float32 [n_items, d].
         anchor: What z started from, float32 [n_items, d].
         has_behaviour: bool [n_items]; where false z is neither used nor learned.
@@ -100,11 +120,18 @@ class BehaviourQuantizer(nn.Module):
     anchor: torch.Tensor
     has_behaviour: torch.Tensor
 
-    def __init__(self, config: QuantizationConfig, feature_dimensions: Mapping[str, int], n_items: int) -> None:
+    def __init__(
+        self,
+        config: QuantizationConfig,
+        feature_dimensions: Mapping[str, int],
+        n_items: int,
+        code_sizes: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
         super().__init__()
+        sizes = code_sizes or {}
         self.config = config
         self.modalities = tuple(feature_dimensions)
-        self.coders = nn.ModuleDict({name: ModalityCoder(size, config) for name, size in feature_dimensions.items()})
+        self.coders = nn.ModuleDict({name: ModalityCoder(size, config, sizes.get(name, ())) for name, size in feature_dimensions.items()})
         self.behaviour = nn.Parameter(torch.zeros(n_items, config.dimensions))
         self.register_buffer("anchor", torch.zeros(n_items, config.dimensions))
         self.register_buffer("has_behaviour", torch.zeros(n_items, dtype=torch.bool))
@@ -133,8 +160,18 @@ class BehaviourQuantizer(nn.Module):
         self.behaviour.copy_(vectors)
         self.has_behaviour.copy_(has_behaviour)
 
-    def encode(self, features: Features, present: Masks) -> Encoded:
-        """Encode items from content. Features of a modality that an item lacks never matter."""
+    def encode(self, features: Features, present: Masks, n_items: int | None = None) -> Encoded:
+        """Encode items from content. Features of a modality that an item lacks never matter.
+
+        Args:
+            features: Per modality float32 [n, d_m].
+            present: Per modality bool [n].
+            n_items: n, which must be told where there is no modality.
+        """
+        if not self.modalities:
+            assert n_items is not None
+            nothing = self.behaviour.new_zeros(n_items, self.config.dimensions)
+            return Encoded({}, {}, {}, {}, nothing, torch.zeros(n_items, dtype=torch.bool, device=nothing.device), nothing)
         standardised, aligned, specific, weights = {}, {}, {}, {}
         masks = {name: present[name] for name in self.modalities}
         for name in self.modalities:

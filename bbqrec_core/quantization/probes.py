@@ -1,12 +1,17 @@
 """Probes: small models fitted after training, judged on items held out, that say what codes and encoders carry.
 
-Nothing learned judges itself: R2 comes from here, not from the decoder, and what s and b share from here, not from CLUB.
+Nothing learned judges itself: R2 comes from here, not from the decoder, and what s and b share from here, not from CLUB. A modality that
+is known by published codes alone has no features whose R2 would say anything: there it is the accuracy of foretelling those codes.
 """
+
+import itertools
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from bbqrec_core import schema
+from bbqrec_core.quantization.health import Row, cohesion_rows
 from bbqrec_core.quantization.model import mlp
 
 MAX_ITEMS = 20_000
@@ -73,6 +78,109 @@ def r2_from_codes(codes: np.ndarray, sizes: list[int], values: np.ndarray, seed:
             baseline[held] = mean_out
         results.append(r2(truth.numpy(), predicted.numpy(), baseline.numpy()))
     return results
+
+
+def accuracy_from_codes(codes: np.ndarray, sizes: list[int], published: np.ndarray, seed: int) -> list[float]:
+    """Accuracy of foretelling published codes from codes alone, per number of levels, on held-out items.
+
+    A least-squares classifier: ridge regression (penalty `RIDGE` on all but the intercept) of one-hot published codes on one-hot codes of
+    levels 1..l, the largest wins, ties go to the lowest code; in `FOLDS` folds, as in `r2_from_codes`. Both sides are one-hot, so its
+    products are counts.
+
+    Args:
+        codes: int64 [n, L].
+        sizes: K_1..K_L.
+        published: int64 [n, P]; its levels are foretold apart, and the accuracy is their mean.
+        seed: Draws folds, and items beyond `MAX_ITEMS`.
+
+    Returns:
+        L + 1 accuracies; the first is without any code, always guessing what is most frequent. NaN with fewer than 2 * FOLDS items.
+    """
+    n = len(codes)
+    if n > MAX_ITEMS:
+        chosen = np.sort(np.random.default_rng(seed).choice(n, MAX_ITEMS, replace=False))
+        codes, published, n = codes[chosen], published[chosen], MAX_ITEMS
+    if n < 2 * FOLDS:
+        return [float("nan")] * (len(sizes) + 1)
+    fold = folds(n, seed)
+    classes = np.stack([np.unique(column, return_inverse=True)[1] for column in published.T], 1)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    heads = np.concatenate([[0], np.cumsum(classes.max(0) + 1)])
+    inputs, outputs = codes + starts[:-1], classes + heads[:-1]
+    right = np.zeros(len(sizes) + 1)
+    for number in range(FOLDS):
+        fit, held = fold != number, fold == number
+        m = int(fit.sum())
+        mean_in = np.bincount(inputs[fit].ravel(), minlength=starts[-1]) / m
+        mean_out = np.bincount(outputs[fit].ravel(), minlength=heads[-1]) / m
+        gram = _together(inputs[fit], inputs[fit], starts[-1], starts[-1]) - m * np.outer(mean_in, mean_in) + RIDGE * np.eye(starts[-1])
+        cross = _together(inputs[fit], outputs[fit], starts[-1], heads[-1]) - m * np.outer(mean_in, mean_out)
+        for level in range(len(sizes) + 1):
+            scores = np.tile(mean_out, (int(held.sum()), 1))
+            if level:
+                weights = np.linalg.solve(gram[: starts[level], : starts[level]], cross[: starts[level]])
+                scores += weights[inputs[held, :level]].sum(1) - mean_in[: starts[level]] @ weights
+            for place, (low, high) in enumerate(itertools.pairwise(heads)):
+                right[level] += (scores[:, low:high].argmax(1) == classes[held, place]).sum()
+    return [float(value) for value in right / classes.size]
+
+
+def _together(first: np.ndarray, second: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """How often each pair of one-hot entries stands in the same row of int64 [n, p] and [n, q]: float64 [rows, columns]."""
+    keys = (first[:, :, None] * columns + second[:, None, :]).ravel()
+    return np.bincount(keys, minlength=rows * columns).reshape(rows, columns).astype(np.float64)
+
+
+def carried_rows(
+    source: str, codes: np.ndarray, sizes: list[int], name: str, values: np.ndarray, published: np.ndarray | None, seed: int
+) -> list[Row]:
+    """What a source's codes carry of something, per level, and how alike it is within shared prefixes.
+
+    Args:
+        source: Whose codes they are.
+        codes: int64 [n, L].
+        sizes: K_1..K_L.
+        name: Of what is to be foretold: a modality, or behaviour where there is none.
+        values: Its vectors, float32 [n, d].
+        published: Its published codes, int64 [n, P], if there is nothing behind those vectors but them.
+        seed: Of the probes.
+
+    Returns:
+        `r2_<name>`, or for published codes `accuracy_<name>` and on level 0 `accuracy_<name>_without_codes`; then `prefix_cohesion_<name>`.
+    """
+    rows: list[Row] = []
+    if published is None:
+        rows += [(source, level, f"r2_{name}", value) for level, value in enumerate(r2_from_codes(codes, sizes, values, seed), start=1)]
+    else:
+        without, *accuracies = accuracy_from_codes(codes, sizes, published, seed)
+        rows.append((source, 0, f"accuracy_{name}_without_codes", without))
+        rows += [(source, level, f"accuracy_{name}", value) for level, value in enumerate(accuracies, start=1)]
+    return rows + list(cohesion_rows(source, codes, name, values))
+
+
+def rows_without_features(
+    codes: np.ndarray, sizes: list[int], starts: np.ndarray, behaviour: np.ndarray, behaviour_alone: bool, seed: int
+) -> list[Row]:
+    """What there is to say where features lack.
+
+    Args:
+        codes: Fused codes, int64 [n, L].
+        sizes: K_1..K_L.
+        starts: f, float32 [n, d]; zero where neither content nor behaviour is known, so that the ID comes from repair alone.
+        behaviour: z', float32 [n, d].
+        behaviour_alone: Whether no item has any modality; then it is behaviour that codes are asked for.
+        seed: Of the probe.
+
+    Returns:
+        Nothing where every item has content or behaviour and the catalogue has a modality.
+    """
+    rows: list[Row] = []
+    known = starts.any(axis=1)
+    if behaviour_alone:
+        rows += carried_rows(schema.FUSED, codes[known], sizes, "behaviour", behaviour[known], None, seed)
+    if not known.all():
+        rows.append((schema.FUSED, 0, "repair_only_share", float((~known).mean())))
+    return rows
 
 
 def shared_information_r2(specific: np.ndarray, aligned: np.ndarray, seed: int) -> float:

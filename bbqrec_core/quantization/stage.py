@@ -14,16 +14,16 @@ import torch
 from safetensors.torch import save_file
 
 from bbqrec_core import schema
-from bbqrec_core.dataset import SequenceDataset, load_features
+from bbqrec_core.dataset import SequenceDataset
 from bbqrec_core.determinism import deterministic_kernels
-from bbqrec_core.quantization.assign import Assignment, EncodedCatalogue, TrainedQuantizer, assign_ids, encode_items
+from bbqrec_core.quantization.assign import Assignment, EncodedCatalogue, assign_ids
 from bbqrec_core.quantization.collisions import collision_share
-from bbqrec_core.quantization.data import TrainingData, listing_hashes, prepare, representatives
-from bbqrec_core.quantization.health import Row, agreement, cohesion_rows, usage, usage_rows
+from bbqrec_core.quantization.data import TrainingData, listing_hashes, load_item_features, prepare, representatives
+from bbqrec_core.quantization.health import Row, agreement, usage, usage_rows
 from bbqrec_core.quantization.lcp import BehaviourLcp, behaviour_lcp
-from bbqrec_core.quantization.model import BehaviourQuantizer
-from bbqrec_core.quantization.probes import r2_from_codes, shared_information_r2
-from bbqrec_core.quantization.training import Trainer
+from bbqrec_core.quantization.probes import carried_rows, rows_without_features, shared_information_r2
+from bbqrec_core.quantization.tokenizers import given, registry
+from bbqrec_core.quantization.tokenizers.interface import Tokenizer
 from bbqrec_core.stage import StageContext, Statistics
 
 log = logging.getLogger(__name__)
@@ -33,33 +33,34 @@ HISTORY = 20
 
 
 def run(context: StageContext) -> Statistics:
-    """Train the quantizer, give every item an ID, measure the codes, write all of it.
+    """Fit the tokenizer that the profile names, give every item an ID, measure the codes, write all of it.
 
     Raises:
-        StageError: Features or catalogue do not allow it; see `data.prepare`.
+        StageError: Features or catalogue do not allow it; see `data.prepare` and the tokenizer.
     """
     profile = context.profile
     config = profile.quantization
     with deterministic(profile.compute.threads):
         device = choose_device(profile.compute.device)
         dataset = SequenceDataset.load(context.input("ingest"), HISTORY)
-        data = prepare(dataset, load_features(context.input("embed")), config)
-        log.info("Training on %d items (%d cold), %s, %s.", len(data.fitted), len(data.cold), "+".join(data.features), device)
-        trainer = Trainer(data, config, profile.seed, device)
-        curve = trainer.train()
-        model = trainer.model
-        encoded, assignment, hashes = assign_catalogue(model, data)
-        TrainedQuantizer(model, assignment.fused, hashes).save(context.out)
-        present = {name: mask.numpy() for name, mask in data.present.items()}
-        _write_ids(context.out, assignment, present, config.levels)
-        _write_vectors(context.out, model, assignment, present)
-        _write_usage(context.out, assignment, present, config.codebook_sizes)
-        health = measure(data, config.codebook_sizes, encoded, assignment, hashes, profile.seed)
+        features = load_item_features(context.input("embed"), context.input("ingest"))
+        data = prepare(dataset, features, given.without_codebooks(config) if config.tokenizer == "given" else config)
+        log.info("Training on %d items (%d cold), %s, %s.", len(data.fitted), len(data.cold), data.known_by, device)
+        fitted = registry.fit(data, config, profile.seed, device, context.input("ingest"))
+        tokenizer, curve = fitted.tokenizer, fitted.curve
+        encoded, assignment, hashes = assign_catalogue(tokenizer, data)
+        tokenizer.save(context.out, assignment.fused, hashes)
+        coded = tokenizer.coded({name: mask.numpy() for name, mask in data.present.items()})
+        _write_ids(context.out, assignment, coded)
+        _write_vectors(context.out, tokenizer, data, assignment, coded)
+        _write_usage(context.out, assignment, coded, tokenizer.sizes)
+        health = measure(data, tokenizer.sizes, encoded, assignment, coded, hashes, profile.seed)
         behaviour = behaviour_lcp(assignment.fused, dataset, profile.seed)
         health += _lcp_rows(behaviour)
         _write(context.out / "codebook_health.parquet", schema.HEALTH, health)
         _write(context.out / "curve.parquet", schema.CURVE, curve.rows)
-    return _statistics(data, config.codebook_sizes, assignment, health, curve.last())
+    statistics = _statistics(data, tokenizer.sizes, assignment, coded, health, curve.last() if curve.rows else {})
+    return {**statistics, **tokenizer.statistics()}
 
 
 @contextmanager
@@ -81,32 +82,46 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def assign_catalogue(model: BehaviourQuantizer, data: TrainingData) -> tuple[EncodedCatalogue, Assignment, np.ndarray]:
+def assign_catalogue(tokenizer: Tokenizer, data: TrainingData) -> tuple[EncodedCatalogue, Assignment, np.ndarray]:
     """IDs of the whole catalogue: fitted items first, then the cold ones around them, as any new item later.
 
     Returns:
         Encoding and assignment in item_idx order, and the listing hashes, int64 [n_items].
     """
     items = np.arange(data.n_items)
-    encoded = encode_items(model, data.features, data.present, items)
-    hashes = listing_hashes(data.features, data.present)
-    share = model.config.share_identical
+    encoded = tokenizer.encode(data.features, data.present, items)
+    hashes = listing_hashes(data.features, data.present, data.n_items)
+    if not tokenizer.repairs:
+        nothing = np.zeros(data.n_items, dtype=bool)
+        return encoded, Assignment(encoded.wished, encoded.modality_codes, nothing, _sharing(encoded.wished)), hashes
+    codebooks, share = tokenizer.codebooks(), tokenizer.config.share_identical
     fused = np.zeros_like(encoded.wished)
     moved, shares = np.zeros(data.n_items, dtype=bool), np.zeros(data.n_items, dtype=bool)
     for group, existing in ((data.fitted, data.fitted[:0]), (data.cold, data.fitted)):
         part = EncodedCatalogue(encoded.wished[group], encoded.starts[group], encoded.behaviour[group], {}, {}, {})
-        assigned = assign_ids(model, part, hashes[group], fused[existing], hashes[existing], share)
+        assigned = assign_ids(codebooks, part, hashes[group], fused[existing], hashes[existing], share)
         fused[group], moved[group], shares[group] = assigned.fused, assigned.moved, assigned.shares
     if share:  # the one that was there first shares too
-        _, inverse, counts = np.unique(fused, axis=0, return_inverse=True, return_counts=True)
-        shares = counts[inverse.reshape(-1)] > 1
+        shares = _sharing(fused)
     return encoded, Assignment(fused, encoded.modality_codes, moved, shares), hashes
 
 
+def _sharing(codes: np.ndarray) -> np.ndarray:
+    """Which rows are also another's, bool [n]."""
+    _, inverse, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
+    return counts[inverse.reshape(-1)] > 1
+
+
 def measure(
-    data: TrainingData, sizes: list[int], encoded: EncodedCatalogue, assignment: Assignment, hashes: np.ndarray, seed: int
+    data: TrainingData,
+    sizes: list[int],
+    encoded: EncodedCatalogue,
+    assignment: Assignment,
+    coded: dict[str, np.ndarray],
+    hashes: np.ndarray,
+    seed: int,
 ) -> list[Row]:
-    """Every health figure that needs no validation."""
+    """Every health figure that needs no validation; `coded` says which items have a modality's codes, bool [n_items] each."""
     rows: list[Row] = list(usage_rows(schema.FUSED, assignment.fused, sizes))
     distinct = representatives(hashes) == np.arange(data.n_items)
     for name, codes in (("before", encoded.wished), ("after", assignment.fused)):
@@ -114,22 +129,27 @@ def measure(
         rows.append((schema.FUSED, 0, f"collision_share_{name}_repair_distinct_listings", collision_share(codes[distinct])))
     rows.append((schema.FUSED, 0, "identical_listing_share", float((~distinct).mean())))
     rows.append((schema.FUSED, 0, "moved_by_repair_share", float(assignment.moved.mean())))
-    for name in data.features:
-        has = data.present[name].numpy()
-        values = data.features[name].numpy()[has]
-        own, fused = assignment.modality_codes[name][has], assignment.fused[has]
-        rows += usage_rows(name, own, sizes)
-        rows.append((name, 0, "collision_share", collision_share(own)))
-        for source, codes in ((schema.FUSED, fused), (name, own)):
-            for level, value in enumerate(r2_from_codes(codes, sizes, values, seed), start=1):
-                rows.append((source, level, f"r2_{name}", value))
-            rows += cohesion_rows(source, codes, name, values)
-        rows.append(
-            (name, 0, "specific_to_aligned_r2", shared_information_r2(encoded.specific[name][has], encoded.aligned[name][has], seed))
-        )
-    if len(data.features) == 2:
-        both = np.logical_and(*(mask.numpy() for mask in data.present.values()))
-        text, image = (assignment.modality_codes[name][both] for name in data.features)
+    for name in schema.MODALITIES:
+        sources = {schema.FUSED: assignment.fused}
+        masks = {schema.FUSED: np.ones(data.n_items, dtype=bool)}
+        if name in coded:
+            sources[name], masks[name] = assignment.modality_codes[name], coded[name]
+            rows += usage_rows(name, sources[name][masks[name]], sizes)
+            rows.append((name, 0, "collision_share", collision_share(sources[name][masks[name]])))
+        if name in data.features:
+            for source, codes in sources.items():
+                has = masks[source] & data.present[name].numpy()
+                rows += carried_rows(source, codes[has], sizes, name, data.features[name].numpy()[has], data.published(name, has), seed)
+        if name in encoded.specific:
+            has = data.present[name].numpy()
+            rows.append(
+                (name, 0, "specific_to_aligned_r2", shared_information_r2(encoded.specific[name][has], encoded.aligned[name][has], seed))
+            )
+    behaviour_alone = not data.features and encoded.behaviour.shape[1] > 0
+    rows += rows_without_features(assignment.fused, sizes, encoded.starts, encoded.behaviour, behaviour_alone, seed)
+    if len(coded) == 2:
+        both = np.logical_and(*coded.values())
+        text, image = (assignment.modality_codes[name][both] for name in schema.MODALITIES)
         for level, size in enumerate(sizes, start=1):
             observed, shuffled = agreement(text[:, level - 1], image[:, level - 1], size)
             rows += [
@@ -154,8 +174,8 @@ def _write(path: Path, table_schema: pa.Schema, rows: list) -> None:
     )
 
 
-def _write_ids(out: Path, assignment: Assignment, present: dict[str, np.ndarray], levels: int) -> None:
-    n = len(assignment.fused)
+def _write_ids(out: Path, assignment: Assignment, coded: dict[str, np.ndarray]) -> None:
+    n, levels = assignment.fused.shape
     table_schema = schema.semantic_id_schema(levels)
 
     def column(codes: np.ndarray, has: np.ndarray) -> pa.Array:
@@ -165,32 +185,38 @@ def _write_ids(out: Path, assignment: Assignment, present: dict[str, np.ndarray]
     arrays = [pa.array(np.arange(n, dtype=np.int32)), column(assignment.fused, np.ones(n, dtype=bool))]
     for name in schema.MODALITIES:
         codes = assignment.modality_codes.get(name, np.zeros_like(assignment.fused))
-        arrays.append(column(codes, present.get(name, np.zeros(n, dtype=bool))))
+        arrays.append(column(codes, coded.get(name, np.zeros(n, dtype=bool))))
     # Arrow cannot read fixed-size lists with nulls back from Parquet; without its own schema in the file they come as plain lists.
     pq.write_table(pa.table(arrays, schema=table_schema), out / "semantic_ids.parquet", store_schema=False)
 
 
-def _write_vectors(out: Path, model: BehaviourQuantizer, assignment: Assignment, present: dict[str, np.ndarray]) -> None:
-    device = model.behaviour.device
-    tensors = {schema.FUSED: model.quantizer.decode(torch.from_numpy(assignment.fused).to(device)).cpu()}
+def _write_vectors(out: Path, tokenizer: Tokenizer, data: TrainingData, assignment: Assignment, coded: dict[str, np.ndarray]) -> None:
+    vectors = tokenizer.vectors(assignment.fused, assignment.modality_codes, data.present)
+    tensors = {schema.FUSED: vectors[schema.FUSED]}
     for name in schema.MODALITIES:
         tensors[name] = torch.zeros_like(tensors[schema.FUSED])
-        if name in present:
-            vectors = model.quantizer.decode(torch.from_numpy(assignment.modality_codes[name]).to(device)).cpu()
-            tensors[name] = torch.where(torch.from_numpy(present[name])[:, None], vectors, 0.0)
+        if name in coded:
+            tensors[name] = torch.where(torch.from_numpy(coded[name])[:, None], vectors[name], 0.0)
     save_file({name: tensor.float().contiguous() for name, tensor in tensors.items()}, out / "quantized.safetensors")
 
 
-def _write_usage(out: Path, assignment: Assignment, present: dict[str, np.ndarray], sizes: list[int]) -> None:
+def _write_usage(out: Path, assignment: Assignment, coded: dict[str, np.ndarray], sizes: list[int]) -> None:
     rows = []
-    for source in (schema.FUSED, *present):
-        codes = assignment.fused if source == schema.FUSED else assignment.modality_codes[source][present[source]]
+    for source in (schema.FUSED, *coded):
+        codes = assignment.fused if source == schema.FUSED else assignment.modality_codes[source][coded[source]]
         for level, counts in enumerate(usage(codes, sizes), start=1):
             rows += [(source, level, code, int(items)) for code, items in enumerate(counts)]
     _write(out / "usage.parquet", schema.USAGE, rows)
 
 
-def _statistics(data: TrainingData, sizes: list[int], assignment: Assignment, health: list[Row], losses: dict[str, float]) -> Statistics:
+def _statistics(
+    data: TrainingData,
+    sizes: list[int],
+    assignment: Assignment,
+    coded: dict[str, np.ndarray],
+    health: list[Row],
+    losses: dict[str, float],
+) -> Statistics:
     value = {(source, level, name): number for source, level, name, number in health}
     fused = schema.FUSED
     last = len(sizes)
@@ -199,7 +225,8 @@ def _statistics(data: TrainingData, sizes: list[int], assignment: Assignment, he
         "items": data.n_items,
         "fitted_items": len(data.fitted),
         "cold_items": len(data.cold),
-        "blank_items": int((~np.any([mask.numpy() for mask in data.present.values()], axis=0)).sum()),
+        "blank_items": int((~data.has_content).sum()),
+        "repair_only_items": round(value.get((fused, 0, "repair_only_share"), 0.0) * data.n_items),
         "levels": last,
         "codebook_sizes": ",".join(map(str, sizes)),
         "distinct_ids": len(np.unique(assignment.fused, axis=0)),
@@ -218,7 +245,10 @@ def _statistics(data: TrainingData, sizes: list[int], assignment: Assignment, he
     for name in schema.MODALITIES:
         statistics[f"reconstruction_r2_{name}"] = value.get((name, last, f"r2_{name}"))
         statistics[f"fused_r2_{name}"] = value.get((fused, last, f"r2_{name}"))
-        statistics[f"null_{name}_codes"] = data.n_items - (int(data.present[name].sum()) if name in data.present else 0)
+        statistics[f"reconstruction_accuracy_{name}"] = value.get((name, last, f"accuracy_{name}"))
+        statistics[f"fused_accuracy_{name}"] = value.get((fused, last, f"accuracy_{name}"))
+        statistics[f"null_{name}_codes"] = data.n_items - (int(coded[name].sum()) if name in coded else 0)
+    statistics["fused_r2_behaviour"] = value.get((fused, last, "r2_behaviour"))
     statistics["null_fused_codes"] = 0
     statistics["behaviour_lcp_ratio"] = value.get((fused, 0, "behaviour_lcp_ratio"))
     statistics["behaviour_lcp_difference"] = value.get((fused, 0, "behaviour_lcp_difference"))

@@ -3,9 +3,11 @@
     L = w_rec L_rec + [L_codebook + beta L_commit] + w_reg L_reg + w_anchor L_anchor
         + l_mi L_club + l_beh (a) L_seq + l_beh (b) L_item + l_sem L_sem
 
-with x^_m = D_m([q(b_m); s_m]), L_rec = mean ||x^_m - x~_m||^2 over present modalities; L_codebook and L_commit summed over levels,
+with x^_m = D_m([q(b_m); s_m]), L_rec = mean ||x^_m - x~_m||^2 over present modalities (for a modality known by published codes alone, the
+cross-entropy of those codes, mean over levels); L_codebook and L_commit summed over levels,
 averaged over the chains of the fusion, each modality and z; L_reg = ||Z(content) - sg(z)||^2; L_anchor = ||z - z_0||^2; the others
-as `losses.py` states them. During warm-up q is the identity and the bracket is empty.
+as `losses.py` states them. During warm-up q is the identity and the bracket is empty. Where the data is behaviour alone, what is left is
+the bracket, L_anchor and L_seq, and f = z.
 """
 
 import logging
@@ -16,6 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from bbqrec_core.errors import StageError
 from bbqrec_core.progress import track
 from bbqrec_core.quantization.behaviour import behaviour_vectors, cooccurrence, shifted_ppmi
 from bbqrec_core.quantization.codebook import Quantized, masked_mean
@@ -53,7 +56,8 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(seed)
         # Layers' initial weights and dropout masks come from torch's global generators, the rest from the one above.
         torch.manual_seed(seed)
-        self.model = BehaviourQuantizer(config, {name: values.shape[1] for name, values in data.features.items()}, data.n_items)
+        dimensions = {name: values.shape[1] for name, values in data.features.items()}
+        self.model = BehaviourQuantizer(config, dimensions, data.n_items, data.code_sizes)
         self._start_from_data()
         self.model.to(device)
         self.clubs = torch.nn.ModuleDict(
@@ -67,6 +71,7 @@ class Trainer:
         self.club_optimizer = torch.optim.Adam(self.clubs.parameters(), lr=config.learning_rate) if len(self.clubs) else None
         self.features = {name: values.to(device) for name, values in data.features.items()}
         self.present = {name: mask.to(device) for name, mask in data.present.items()}
+        self.codes = {name: codes.to(device) for name, codes in data.codes.items()}
         self.fitted = torch.from_numpy(data.fitted)
         self.quantizing = False
         total = (config.warmup_epochs + config.epochs) * math.ceil(len(data.fitted) / config.batch_size)
@@ -84,6 +89,11 @@ class Trainer:
             self.model.coder(name).fit_standardisation(values[fitted][self.data.present[name][fitted]])
         together = cooccurrence(self.data.offsets, self.data.items, self.data.n_items, self.config.cooccurrence_window)
         vectors, known = behaviour_vectors(shifted_ppmi(together, self.config.ppmi_shift), self.config.dimensions, self.generator)
+        if not self.data.features and not known.any():
+            raise StageError(
+                "There are no features, and no two items go together in train more often than chance: nothing to make semantic IDs of.",
+                "Lower `quantization.ppmi_shift`, or raise `quantization.cooccurrence_window`, in the profile.",
+            )
         self.model.set_behaviour(vectors, known)
 
     def _parameter_groups(self) -> list[dict]:
@@ -123,6 +133,8 @@ class Trainer:
         losses = self._item_losses(encoded, items)
         if self.sequence is not None and len(self.sequences):
             losses["sequence"] = self.config.sequence_weight * self._sequence_loss()
+        if not losses:  # behaviour alone, still without codebooks, and every other weight 0
+            return {"loss": torch.zeros((), device=self.device)}
         loss = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -133,7 +145,9 @@ class Trainer:
 
     def _encode(self, items: torch.Tensor) -> Encoded:
         return self.model.encode(
-            {name: values[items] for name, values in self.features.items()}, {name: mask[items] for name, mask in self.present.items()}
+            {name: values[items] for name, values in self.features.items()},
+            {name: mask[items] for name, mask in self.present.items()},
+            len(items),
         )
 
     def _training_behaviour(self, encoded: Encoded, items: torch.Tensor) -> torch.Tensor:
@@ -157,15 +171,15 @@ class Trainer:
             chains.append(model.quantizer(model.normalise(own), mask=known))
             losses["codebook"] = torch.stack([chain.codebook_loss for chain in chains]).mean()
             losses["commitment"] = config.commitment_weight * torch.stack([chain.commitment_loss for chain in chains]).mean()
-        if config.reconstruction_weight:
-            losses["reconstruction"] = config.reconstruction_weight * self._reconstruction(encoded, quantized)
+        if config.reconstruction_weight and model.modalities:
+            losses["reconstruction"] = config.reconstruction_weight * self._reconstruction(encoded, quantized, items)
         target = model.normalise(own.detach())
-        if config.regression_weight:
+        if config.regression_weight and model.modalities:
             error = (model.normalise(encoded.predicted) - target).square().mean(1)
             losses["regression"] = config.regression_weight * masked_mean(error, known & encoded.has_content)
         if config.anchor_weight:
             losses["anchor"] = config.anchor_weight * F.mse_loss(own, model.anchor[items])
-        if config.item_behaviour_weight:
+        if config.item_behaviour_weight and model.modalities:
             terms = []
             for name in model.modalities:
                 both = known & encoded.present[name]
@@ -179,13 +193,14 @@ class Trainer:
                 losses["club"] = config.club_weight * torch.stack(terms).mean()
         return losses
 
-    def _reconstruction(self, encoded: Encoded, quantized: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _reconstruction(self, encoded: Encoded, quantized: dict[str, torch.Tensor], items: torch.Tensor) -> torch.Tensor:
         terms = []
         for name in self.model.modalities:
             mask = encoded.present[name]
             keep = (torch.rand(len(mask), 1, generator=self.generator) >= self.config.specific_dropout).to(self.device)
-            decoded = self.model.coder(name).decoder(torch.cat([quantized[name], encoded.specific[name] * keep], 1))
-            terms.append(masked_mean((decoded - encoded.standardised[name]).square().mean(1), mask))
+            inputs = torch.cat([quantized[name], encoded.specific[name] * keep], 1)
+            codes = self.codes[name][items] if name in self.codes else None
+            terms.append(masked_mean(self.model.coder(name).reconstruction_error(inputs, encoded.standardised[name], codes), mask))
         return torch.stack(terms).mean()
 
     def _semantic(self, encoded: Encoded) -> torch.Tensor:

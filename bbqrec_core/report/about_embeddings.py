@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bbqrec_core import schema
+from bbqrec_core.embedding.codes import NAME as PUBLISHED_CODES
 from bbqrec_core.report.naming import count, quantity, share, without_folder
 from bbqrec_core.report.reading import Inputs
 from bbqrec_core.report.tables import Table
@@ -13,8 +14,9 @@ from bbqrec_core.report.tables import Table
 class EmbeddingSection:
     """What the section on embeddings shows."""
 
-    encoders: Table
+    encoders: Table | None
     demo: list[str]
+    notes: list[str]
 
 
 def demo_modalities(inputs: Inputs) -> list[str]:
@@ -33,10 +35,11 @@ def demo_notice(modalities: list[str]) -> str:
 
 
 def build_embeddings(inputs: Inputs) -> EmbeddingSection | None:
-    """Prepare the section on embeddings; None where no encoder is described."""
+    """Prepare the section on embeddings; None where the artifact does not say what made it."""
     encoders = _encoders(inputs)
     if not encoders:
-        return None
+        alone = inputs.read_json("embed", "encoders.json") == {}
+        return EmbeddingSection(None, [], [_behaviour_alone(inputs)]) if alone else None
     n_items = len(inputs.required("ingest", "items.parquet", [schema.ITEM_IDX]))
     rows = []
     for modality, facts in encoders.items():
@@ -54,7 +57,23 @@ def build_embeddings(inputs: Inputs) -> EmbeddingSection | None:
             ]
         )
     head = ["Modality", "Encoder", "Dimensions", "Items", "Masked", "Share", "Weights (SHA-256)"]
-    return EmbeddingSection(Table("Encoders", head, rows, frozenset({1, 6})), demo_modalities(inputs))
+    codes = [modality for modality, facts in encoders.items() if facts.get("name") == PUBLISHED_CODES]
+    return EmbeddingSection(
+        Table("Encoders", head, rows, frozenset({1, 6})), demo_modalities(inputs), [_published_codes(codes)] if codes else []
+    )
+
+
+def _published_codes(modalities: list[str]) -> str:
+    return (
+        f"Of {' and '.join(modalities)} only published semantic IDs are known: no features stood behind them. Their vectors say no more "
+        "than which codes items share, and what our codes keep of them is measured as accuracy, not as R²."
+    )
+
+
+def _behaviour_alone(inputs: Inputs) -> str:
+    known = "There is no text, no picture and no published code: semantic IDs rest on the train part's behaviour alone."
+    blank = inputs.statistics("quantize").get("repair_only_items")
+    return f"{known} Items that have none there either: {count(blank)}; their IDs are only different from all others." if blank else known
 
 
 def _encoder_name(facts: dict[str, Any]) -> str:

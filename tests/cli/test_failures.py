@@ -30,6 +30,13 @@ def refused(installation: Installation, *arguments: str, **environment: str) -> 
     return result.stderr
 
 
+def test_inspecting_without_the_raw_files_says_what_is_missing(installation: Installation) -> None:
+    (installation.home / "artifacts" / "ingest" / "abc").mkdir(parents=True)
+    installation.environment.pop("BBQREC_RAW", None)
+    said = " ".join(refused(installation, "inspect", "gift_cards/ingest").split())
+    assert "BBQREC_RAW=/path/to/raw bbqrec inspect gift_cards/ingest" in said and "ingest/abc" in said
+
+
 @pytest.mark.parametrize("place", ["/dev/null/home", "/proc/home"])
 def test_a_home_that_cannot_be_is_named(installation: Installation, place: str) -> None:
     said = refused(installation, "status", BBQREC_HOME=place)

@@ -15,7 +15,8 @@ HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>" * 20
 
 
 def config(**fields: Any) -> DownloadConfig:
-    return DownloadConfig(**{"allow_private_addresses": True, "timeout_seconds": 2.0, "attempts": 3, **fields})
+    loopback = {"allow_private_addresses": True, "allow_private_pictures": True}
+    return DownloadConfig(**{**loopback, "timeout_seconds": 2.0, "attempts": 3, **fields})
 
 
 def packed(size: int = 50_000, seed: int = 1) -> bytes:

@@ -26,7 +26,7 @@ source:
     reviews: {url}reviews
     metadata: {url}metadata
     overview: https://example.com/
-  download: {{allow_private_addresses: true, attempts: 2, timeout_seconds: 5}}
+  download: {{allow_private_addresses: true, allow_private_pictures: true, attempts: 2, timeout_seconds: 5}}
 ingest: {{k_user: 3, k_item: 3}}
 gates: {{min_users: 1, min_items: 1, min_interactions: 1, min_users_evaluated: 1, max_reject_share: 0.5, min_text_share: 0.0}}
 compute: {{threads: 1}}

@@ -7,9 +7,12 @@ import pytest
 from download.bad_server import Server, content, lying, redirect, slow, stalling, status
 from download.samples import HTML, QUICK, config, picture
 
+from bbqrec_core.download.failures import FailedDownload
 from bbqrec_core.download.images import FAILURES_TO_GIVE_UP, WantedPicture, fetch_pictures
+from bbqrec_core.download.network import Client
 from bbqrec_core.download.picture_records import RECORDS
-from bbqrec_core.ingest.pictures import picture_path, safe_name
+from bbqrec_core.ingest.images import find_images
+from bbqrec_core.ingest.pictures import picture_names, picture_path, safe_name
 
 
 def fetch(folder, wanted, again=False, max_pixels=10_000, **fields):
@@ -124,9 +127,36 @@ def test_a_trickle_ends(server, tmp_path):
 
 def test_private_addresses_are_refused_without_being_asked(server, tmp_path):
     server.answers["a"] = content(picture())
-    summary = fetch(tmp_path, {"A": [server.url("a")], "B": ["http://169.254.169.254/latest"]}, allow_private_addresses=False)
-    assert summary.failed == 2 and not server.asked
+    summary = fetch(tmp_path, {"A": [server.url("a")], "B": ["http://169.254.169.254/latest"]}, allow_private_pictures=False)
+    assert summary.failed == 2 and not server.asked  # although private addresses of raw files are allowed
     assert "127.0.0.1" in next(iter(records(tmp_path)["A"]["tried"].values()))
+
+
+def test_a_refused_raw_file_and_a_refused_picture_name_their_settings(server):
+    for pictures, setting in ((False, "allow_private_addresses"), (True, "allow_private_pictures")):
+
+        async def ask(pictures: bool = pictures, setting: str = setting) -> None:
+            async with Client(config(**{setting: False}), pictures) as client, client.get(server.url("a")):
+                pass
+
+        with pytest.raises(FailedDownload) as refused:
+            asyncio.run(ask())
+        assert f"source.download.{setting}=true" in refused.value.way_out
+
+
+@pytest.mark.parametrize("item_id", ["A", "a b", "caf\u00e9", "100%", "A/B", "A%2FB", "a%20b", "..", "x" * 300])
+def test_fetch_sees_the_pictures_that_ingest_sees(item_id, server, tmp_path):
+    others = ["A/B", "a b", "A%2FB"]
+    for name in picture_names(item_id):
+        assert name not in [other for one in others if one != item_id for other in picture_names(one)]
+        if len(name) < 250:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(picture())
+            assert fetch(tmp_path, {item_id: [server.url("a")]}).there == 1
+            [found] = find_images(tmp_path, [(item_id, None)], 10_000, 1)
+            assert (found.file, found.problem) == (name, None)
+            (tmp_path / name).unlink()
+    assert not server.asked
 
 
 def test_a_host_is_asked_by_so_many_at_once(server, tmp_path):

@@ -52,6 +52,24 @@ def test_tables_and_sequences():
     assert wanted(**sequences) == {"s/a.inter.json": None, "s/a.item2id": None}
 
 
+def test_keys_of_addresses_are_fields_paths_or_mistakes():
+    tables = {"kind": "tables", "tables": {"interactions": "x.parquet", "items": "y.csv"}}
+    assert wanted(**tables, urls={"tables.interactions": "https://x/1", "y.csv": "https://x/2"}) == {
+        "x.parquet": "https://x/1",
+        "y.csv": "https://x/2",
+    }
+    for key, near in (("tables.item", "tables.items"), ("review", "overview"), ("z.csv", "y.csv")):
+        with pytest.raises(SourceError, match=f"'{key}', which is no file.*Did you mean '{near}'"):
+            wanted(**tables, urls={key: "https://x/x"})
+    with pytest.raises(SourceError, match="Did you mean 'reviews'"):
+        wanted(**AMAZON, urls={"review": "https://x/r"})
+
+
+def test_a_pattern_that_is_none_is_told(tmp_path):
+    with pytest.raises(SourceError, match="is no pattern"):
+        wanted(**{**AMAZON, "reviews": "**x"}, raw=str(tmp_path))
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x.gz", "a/../../x.gz", "C:/x.gz", "a\\b.gz"])
 def test_no_path_leaves_the_raw_folder(path):
     with pytest.raises(SourceError, match="leaves the raw folder"):

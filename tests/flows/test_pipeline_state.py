@@ -42,7 +42,7 @@ def environment(home, prefect_api):
     return {**Installation(home).environment, "PREFECT_API_URL": prefect_api}
 
 
-def run(home, prefect_api, *arguments, profile=TINY):
+def run(home, prefect_api, *arguments, profile=TINY, fails=False):
     result = subprocess.run(
         [BIN / "bbqrec", "run", profile, *arguments],
         cwd=PROJECT,
@@ -52,7 +52,7 @@ def run(home, prefect_api, *arguments, profile=TINY):
         timeout=600,
         check=False,
     )
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert result.returncode == int(fails), result.stdout[-3000:] + result.stderr[-3000:]
     return result
 
 
@@ -132,6 +132,9 @@ def test_a_partial_data_set_says_so_wherever_it_appears(tiny_home, prefect_api, 
         (tmp_path / name).write_bytes(data[: -len(data) // 8] if name.startswith("reviews") else data)
     profile = tmp_path / "partial.yaml"
     profile.write_text(PARTIAL.format(tiny=PROJECT / TINY, raw=tmp_path))
+    refused = run(tiny_home, prefect_api, "--until", "ingest", "--set", "ingest.use_cut_files=false", profile=str(profile), fails=True)
+    assert "reviews.json.gz is cut off" in refused.stderr and "ingest.use_cut_files: true" in refused.stderr
+    assert "Traceback" not in refused.stderr and "bug" not in refused.stderr
     result = run(tiny_home, prefect_api, "--until", "ingest", profile=str(profile))
     assert "About this data: Partial data: reviews.json.gz is cut off" in result.stdout and "Half a shop." in result.stdout
     assert "ING-016" in result.stdout

@@ -1,6 +1,7 @@
 """Cleaning of listings: prices, brands, category paths, and how often each rule acted."""
 
 import html
+import json
 import re
 from collections import Counter
 from typing import Any
@@ -80,6 +81,28 @@ PATHS: list[tuple[list[str | None] | None, list[str] | None, list[str]]] = [
     ([], None, []),
     (None, None, []),
 ]
+OTHER_PATHS: list[tuple[list[str | None] | None, list[str] | None, list[str]]] = [
+    (
+        ["Home & Kitchen > Kitchen & Dining > Cookware > Pots & Pans > Stock Pots"],
+        ["Home & Kitchen > Kitchen & Dining > Cookware > Pots & Pans > Stock Pots"],
+        [],
+    ),
+    (
+        ["Sale", "Apparel & Accessories > Clothing > Outerwear > Coats & Jackets", "Made in Italy. Now 20% off.", "Coats"],
+        ["Sale", "Apparel & Accessories > Clothing > Outerwear > Coats & Jackets", "Made in Italy. Now 20% off.", "Coats"],
+        [],
+    ),
+    (
+        ["Toys", "</span>", "", "Cars", "var t = (new Date()).getTime();", "Trucks"],
+        ["Toys", "Cars", "Trucks"],
+        ["debris", "script", "tags"],
+    ),
+    ([" ", None], None, ["whitespace"]),
+    (["Toys", "Cars", "Toys", "Trucks"], ["Toys", "Cars", "Trucks"], ["repeats"]),  # paths from the root, run together
+    ([], None, []),
+    (None, None, []),
+]
+AMAZON_2018 = "Amazon 2018 metadata, JSON"
 FIELDS = ("title", "brand", "categories", "description", "price")
 
 
@@ -89,8 +112,11 @@ def database(tmp_path_factory):
         yield opened
 
 
-def cleaned(database: Database, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of cleaned_items, in the order of rows of read_items."""
+def cleaned(database: Database, rows: list[dict[str, Any]], format: str = AMAZON_2018) -> list[dict[str, Any]]:
+    """Rows of cleaned_items, in the order of rows of read_items, all read from one file of a format."""
+    database.drop("files")
+    files = [{"file": "meta", "number": 0, "content": "items", "format": format}, {"file": "more", "number": 1, "format": AMAZON_2018}]
+    database.insert("files", pa.Table.from_pylist(files, schema.FILES))
     numbered = [{"file": 0, "line": line, "item_id": f"I{line}", **row} for line, row in enumerate(rows)]
     database.drop("read_items")
     database.insert("read_items", pa.Table.from_pylist(numbered, READ_ITEMS))
@@ -121,10 +147,18 @@ def test_category_paths(database):
     assert found == PATHS
 
 
+@pytest.mark.parametrize("format", ["JSON lines", "CSV", "Amazon 2014 metadata, Python literals", "Amazon 2023 metadata, JSON"])
+def test_category_paths_of_others_lose_only_steps_of_which_nothing_is_left(database, format):
+    rows = cleaned(database, [{"categories": path} for path, _, _ in OTHER_PATHS], format)
+    found = [(path, row["categories"], sorted(row["categories_rules"])) for (path, _, _), row in zip(OTHER_PATHS, rows, strict=True)]
+    assert found == OTHER_PATHS
+
+
 def test_addresses_of_pictures(database):
     urls = [" https://x/b.jpg\n", "http://x/a.jpg", None, "", "javascript:alert(1)", "https://x/b.jpg", "ftp://x/c.jpg", "https://x/d e"]
+    urls.append("HTTPS://X/E.jpg")
     [one, two] = cleaned(database, [{"image_urls": urls}, {"image_urls": ["data:x"]}])
-    assert one["image_urls"] == ["https://x/b.jpg", "http://x/a.jpg"] and two["image_urls"] is None
+    assert one["image_urls"] == ["https://x/b.jpg", "http://x/a.jpg", "HTTPS://X/E.jpg"] and two["image_urls"] is None
 
 
 WORDS = st.sampled_from(
@@ -162,7 +196,7 @@ def test_clean_fields_hold_no_dirt_and_are_not_cleaned_again(database, rows):
         assert (row["price"] is not None) == ("number" in row["price_rules"])
         for text in (row["title"], row["brand"], row["description"], *(row["categories"] or [])):
             if text is not None:
-                assert text and html.unescape(text) == text and not re.search(r"<[a-zA-Z][^<>]*>|[\x00-\x1f\x7f-\x9f]|^ | $|  ", text)
+                assert text and html.unescape(text) == text and not re.search(r"</?[bi]>|[\x00-\x1f\x7f-\x9f]|^ | $|  ", text)
     twice = cleaned(database, [{key: row[key] for key in ("title", "categories", "description")} for row in once])
     for before, after in zip(once, twice, strict=True):
         for key in ("title", "categories", "description"):
@@ -270,5 +304,28 @@ def test_amazon_2023_falls_back_on_the_department(tmp_path):
     run(stage)
     soap, pot = pq.read_table(stage.out / "raw_items.parquet").to_pylist()
     assert (soap["categories"], soap["brand"], soap["price"]) == (["All Beauty"], "Howard", None)
-    assert soap["image_urls"] == ["https://x/2_big.jpg", "https://x/1.jpg", "https://x/2.jpg"]
+    assert soap["image_urls"] == ["https://x/1.jpg", "https://x/2_big.jpg"]
     assert (pot["categories"], pot["brand"], pot["price"]) == (["Kitchen", "Pots"], None, 5.0)
+
+
+def test_pictures_of_amazon_2023_are_the_largest_of_each_the_main_one_first(database):
+    pictures = [
+        {"thumb": "https://x/side_t.jpg", "large": "https://x/side.jpg", "hi_res": "https://x/side_big.jpg", "variant": "PT01"},
+        {"thumb": "https://x/main_t.jpg", "large": "https://x/main.jpg", "hi_res": None, "variant": "MAIN"},
+        {"thumb": "https://x/small.jpg", "large": "", "hi_res": None, "variant": "PT02"},
+        {"thumb": None, "large": None, "hi_res": None, "variant": "PT03"},
+    ]
+    of_lists = {key: [picture[key] for picture in pictures] for key in ("hi_res", "large", "thumb", "variant")}
+    wanted = ["https://x/main.jpg", "https://x/side_big.jpg", "https://x/small.jpg"]
+    cases: list[tuple[Any, list[str]]] = [
+        (pictures, wanted),
+        (of_lists, wanted),
+        ([{"large": "https://x/a.jpg"}, None, 3, {"hi_res": "https://x/b.jpg"}], ["https://x/a.jpg", "https://x/b.jpg"]),
+        ({"hi_res": [None, "https://x/b.jpg"], "large": ["https://x/a.jpg"]}, ["https://x/a.jpg", "https://x/b.jpg"]),
+        *[(nothing, []) for nothing in ([], {}, {"hi_res": []}, [[]], None, "x", 3)],
+    ]
+    lines = [json.dumps({"parent_asin": f"B{line}", "title": "Pot", "images": images}) for line, (images, _) in enumerate(cases)]
+    with database.view("spool", pa.table({"line": range(len(lines)), "text": lines})):
+        database.make("parsed", "parsed_metadata_2023")
+    found = database.rows("SELECT reason, image_urls FROM parsed ORDER BY line")
+    assert found == [(None, urls) for _, urls in cases]

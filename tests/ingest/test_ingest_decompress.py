@@ -137,3 +137,40 @@ def test_other_formats_are_named(path, start, what):
     path.write_bytes(start and start + b"....")
     with pytest.raises(SourceError, match=what):
         list(read_chunks(path))
+
+
+def skippable(content: bytes, kind: int = 0) -> bytes:
+    return (0x184D2A50 + kind).to_bytes(4, "little") + len(content).to_bytes(4, "little") + content
+
+
+@pytest.mark.usefixtures("read_bytes")
+@pytest.mark.parametrize("kind", [0, 15])
+def test_frames_to_skip_are_skipped(path, kind):
+    parts = [CONTENT[:100], CONTENT[100:101], CONTENT[101:]]
+    pzstd = b"".join(skippable(len(zstd(part)).to_bytes(4, "little"), kind) + zstd(part) for part in parts)
+    seekable = b"".join(map(zstd, parts)) + skippable(bytes(8 * len(parts)) + b"\x03\0\0\0\0\xb1\xea\x92\x8f", kind)
+    for packed in (pzstd, seekable, skippable(b"", kind) + seekable, skippable(b"\0" * 100) * 2 + zstd(CONTENT) + b"\0" * 3):
+        path.write_bytes(packed)
+        assert b"".join(read_chunks(path)) == CONTENT
+
+
+@pytest.mark.usefixtures("read_bytes")
+def test_a_frame_to_skip_that_is_cut_is_noticed(path):
+    whole = skippable(b"first") + zstd(CONTENT)
+    packed = whole + skippable(b"x" * 50)
+    for end in range(1, len(packed)):
+        if end in (len(whole), len(skippable(b"first"))):
+            continue
+        path.write_bytes(packed[:end])
+        if end < 4:
+            assert b"".join(read_chunks(path)) == packed[:end]  # too short to be told from text
+            continue
+        with pytest.raises(DamagedFileError) as damage:
+            list(read_chunks(path))
+        assert damage.value.usable_bytes == (len(CONTENT) if end > len(whole) else damage.value.usable_bytes)
+
+
+def test_a_frame_to_skip_is_none_in_gzip(path):
+    path.write_bytes(gzip.compress(CONTENT) + skippable(b"x"))
+    with pytest.raises(DamagedFileError, match="foreign bytes"):
+        list(read_chunks(path))

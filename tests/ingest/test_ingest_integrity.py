@@ -37,29 +37,29 @@ def ingest(tmp_path, content):
     return run(stage), stage.out
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    {
-        "invalid UTF-8": (between(LINE.replace(b"secret", b"sec\xff\xferet")), "not UTF-8"),
-        "overlong UTF-8": (between(LINE.replace(b"secret", b"\xc0\xaf")), "not UTF-8"),
-        "NUL": (between(LINE.replace(b"secret", b"\0")), "NUL byte"),
-        "bare CR between two objects": (between(LINE + b"\r" + LINE), "not JSON"),
-        "bare CR in a text": (between(LINE.replace(b"secret", b"\r")), "not JSON"),
-        "a 20 MB line": (between(LINE.replace(b"secret", b"x" * 20_000_000)), "longer than 16 MiB"),
-        "NaN": (between(b"NaN"), "not a JSON object"),
-        "NaN for a rating": (between(LINE.replace(b"5.0", b"NaN")), "overall is not between 0 and 5"),
-        "Infinity for a time": (between(LINE.replace(b"86400", b"Infinity")), "unixReviewTime is out of range"),
-        "a bare number": (between(b"12345678901234567890"), "not a JSON object"),
-        "null": (between(b"null"), "not a JSON object"),
-        "a text": (between(b'"reviewerID asin overall unixReviewTime"'), "not a JSON object"),
-        "lone surrogate": (between(LINE.replace(b"secret", b"\\ud83d")), "not JSON"),
-        "trailing garbage": (between(LINE + b" {"), "not JSON"),
-        "missing key": (between(b'{"reviewerID": "U1", "asin": "I1", "overall": 5}'), "no unixReviewTime"),
-        "wrong type": (between(LINE.replace(b'"I1"', b"1")), "asin is not text"),
-        "object for a number": (between(LINE.replace(b"5.0", b'{"a": 1}')), "overall is not a number"),
-        "empty line": (between(b""), "empty line"),
-    }.values(),
-)
+USELESS = {
+    "invalid UTF-8": (between(LINE.replace(b"secret", b"sec\xff\xferet")), "not UTF-8"),
+    "overlong UTF-8": (between(LINE.replace(b"secret", b"\xc0\xaf")), "not UTF-8"),
+    "NUL": (between(LINE.replace(b"secret", b"\0")), "NUL byte"),
+    "bare CR between two objects": (between(LINE + b"\r" + LINE), "not JSON"),
+    "bare CR in a text": (between(LINE.replace(b"secret", b"\r")), "not JSON"),
+    "a 20 MB line": (between(LINE.replace(b"secret", b"x" * 20_000_000)), "longer than 16 MiB"),
+    "NaN": (between(b"NaN"), "not a JSON object"),
+    "NaN for a rating": (between(LINE.replace(b"5.0", b"NaN")), "overall is not between 0 and 5"),
+    "Infinity for a time": (between(LINE.replace(b"86400", b"Infinity")), "unixReviewTime is out of range"),
+    "a bare number": (between(b"12345678901234567890"), "not a JSON object"),
+    "null": (between(b"null"), "not a JSON object"),
+    "a text": (between(b'"reviewerID asin overall unixReviewTime"'), "not a JSON object"),
+    "lone surrogate": (between(LINE.replace(b"secret", b"\\ud83d")), "not JSON"),
+    "trailing garbage": (between(LINE + b" {"), "not JSON"),
+    "missing key": (between(b'{"reviewerID": "U1", "asin": "I1", "overall": 5}'), "no unixReviewTime"),
+    "wrong type": (between(LINE.replace(b'"I1"', b"1")), "asin is not text"),
+    "object for a number": (between(LINE.replace(b"5.0", b'{"a": 1}')), "overall is not a number"),
+    "empty line": (between(b""), "empty line"),
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), USELESS.values(), ids=list(USELESS))
 def test_a_line_that_cannot_be_used_is_a_reject_and_takes_no_other_with_it(tmp_path, content, reason):
     statistics, out = ingest(tmp_path, content)
     [reject] = pq.read_table(out / "rejects.parquet").to_pylist()
@@ -70,42 +70,42 @@ def test_a_line_that_cannot_be_used_is_a_reject_and_takes_no_other_with_it(tmp_p
     assert statistics["reject_reasons"] == f"{reason} (1 lines)"
 
 
-@pytest.mark.parametrize(
-    "content",
-    {
-        "BOM": gzip.compress(b"\xef\xbb\xbf" + WHOLE),
-        "CRLF": gzip.compress(WHOLE.replace(b"\n", b"\r\n")),
-        "no last line feed": gzip.compress(WHOLE[:-1]),
-        "CR and spaces around": gzip.compress(b" \t" + WHOLE.replace(b"\n", b" \r\n")),
-        "multi-member gzip": b"".join(gzip.compress(WHOLE[start : start + 100]) for start in range(0, len(WHOLE), 100)),
-        "empty members": gzip.compress(b"") + gzip.compress(WHOLE) + gzip.compress(b""),
-        "not compressed": WHOLE,
-    }.values(),
-)
+HARMLESS = {
+    "BOM": gzip.compress(b"\xef\xbb\xbf" + WHOLE),
+    "CRLF": gzip.compress(WHOLE.replace(b"\n", b"\r\n")),
+    "no last line feed": gzip.compress(WHOLE[:-1]),
+    "CR and spaces around": gzip.compress(b" \t" + WHOLE.replace(b"\n", b" \r\n")),
+    "multi-member gzip": b"".join(gzip.compress(WHOLE[start : start + 100]) for start in range(0, len(WHOLE), 100)),
+    "empty members": gzip.compress(b"") + gzip.compress(WHOLE) + gzip.compress(b""),
+    "not compressed": WHOLE,
+}
+
+
+@pytest.mark.parametrize("content", HARMLESS.values(), ids=list(HARMLESS))
 def test_what_changes_nothing(tmp_path, content):
     statistics, out = ingest(tmp_path, content)
     assert (statistics["lines_read"], statistics["interactions"], statistics["lines_rejected"]) == (3, 3, 0)
     assert pq.read_table(out / "raw_interactions.parquet")["user_id"].to_pylist() == ["U1", "U2", "U3"]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    {
-        "empty file": (b"", r"reviews\.json\.gz is empty"),
-        "empty gzip": (gzip.compress(b""), r"holds no lines"),
-        "one flipped bit": (
-            flipped(gzip.compress(WHOLE * 50)),
-            r"is altered: .* compressed bytes? .* last whole line before that is number",
-        ),
-        "cut gzip": (
-            gzip.compress(WHOLE * 50)[:-40],
-            r"is cut off: it ends at compressed byte \d+.* last whole line before that is number \d+",
-        ),
-        "cut in the checksum": (gzip.compress(WHOLE)[:-3], r"is cut off"),
-        "HTML instead": (b"<html><body>404 Not Found</body></html>\n", r"none of its first 1 lines is a JSON object"),
-        "zip": (b"PK\x03\x04rest", r"is a zip archive"),
-    }.values(),
-)
+UNTRUSTED = {
+    "empty file": (b"", r"reviews\.json\.gz is empty"),
+    "empty gzip": (gzip.compress(b""), r"holds no lines"),
+    "one flipped bit": (
+        flipped(gzip.compress(WHOLE * 50)),
+        r"is altered: .* compressed bytes? .* last whole line before that is number",
+    ),
+    "cut gzip": (
+        gzip.compress(WHOLE * 50)[:-40],
+        r"is cut off: it ends at compressed byte \d+.* last whole line before that is number \d+",
+    ),
+    "cut in the checksum": (gzip.compress(WHOLE)[:-3], r"is cut off"),
+    "HTML instead": (b"<html><body>404 Not Found</body></html>\n", r"none of its first 1 lines is a JSON object"),
+    "zip": (b"PK\x03\x04rest", r"is a zip archive"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), UNTRUSTED.values(), ids=list(UNTRUSTED))
 def test_a_file_that_cannot_be_trusted_gives_nothing(tmp_path, content, message):
     with pytest.raises(SourceError, match=message):
         ingest(tmp_path, content)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bbqrec_core.errors import SourceError
 from bbqrec_core.ingest import decompress
+from bbqrec_core.ingest import lines as lines_module
 from bbqrec_core.ingest.lines import BOM, TOO_LONG, LongLine, read_lines, screen
 
 PIECES = st.sampled_from(
@@ -49,18 +50,24 @@ def naive_problem(line: bytes) -> str | None:
     return None
 
 
-@given(content=st.lists(PIECES, min_size=1, max_size=40).map(b"".join), block=st.integers(1, 60), chunk=st.integers(1, 60))
-@example(content=b"a\n\nb", block=1, chunk=1)
-@example(content=b"x" * 100, block=10, chunk=7)
-@example(content=BOM, block=10, chunk=1)
-@example(content=b"x" * MAX_LINE + b"\n" + b"x" * MAX_LINE, block=1, chunk=MAX_LINE)
-@example(content=b"x" * (MAX_LINE + 1) + b"\n" + b"x" * (MAX_LINE + 1), block=90, chunk=90)
-def test_every_line_is_found_where_it_is(path, content, block, chunk):
+@given(
+    content=st.lists(PIECES, min_size=1, max_size=40).map(b"".join),
+    block=st.integers(1, 60),
+    chunk=st.integers(1, 60),
+    most=st.integers(1, 5),
+)
+@example(content=b"a\n\nb", block=1, chunk=1, most=2)
+@example(content=b"x" * 100, block=10, chunk=7, most=2)
+@example(content=BOM, block=10, chunk=1, most=2)
+@example(content=b"x" * MAX_LINE + b"\n" + b"x" * MAX_LINE, block=1, chunk=MAX_LINE, most=2)
+@example(content=b"x" * (MAX_LINE + 1) + b"\n" + b"x" * (MAX_LINE + 1), block=90, chunk=90, most=2)
+def test_every_line_is_found_where_it_is(path, content, block, chunk, most):
     path.write_bytes(b"plain" if content[:2] == decompress.GZIP else content)
     content = path.read_bytes()
     found = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decompress, "CHUNK_BYTES", chunk)
+        patch.setattr(lines_module, "MOST_LINES", most)
         for part in read_lines(path, block, MAX_LINE):
             if isinstance(part, LongLine):
                 found.append((part.number, part.byte, part.sha256, TOO_LONG))

@@ -18,8 +18,9 @@ from ingest_raw import context
 from bbqrec_core import schema
 from bbqrec_core.errors import SourceError
 from bbqrec_core.ingest import json_objects, sequences
-from bbqrec_core.ingest.json_objects import read_entries
+from bbqrec_core.ingest.json_objects import is_one_object, read_entries
 from bbqrec_core.ingest.stage import run
+from bbqrec_core.ingest.tables import beginning
 from bbqrec_core.profile import load_profile
 
 PACK = {"plain": lambda data: data, "gzip": gzip.compress, "zstd": zstandard.ZstdCompressor(write_checksum=True).compress}
@@ -195,7 +196,7 @@ def test_fields_are_found_or_named(tmp_path):
     ("data", "message"),
     [
         (b"", "is empty"),
-        (gzip.compress(b""), "holds no sequences"),
+        (gzip.compress(b"", mtime=0), "holds no sequences"),
         (b"[[1, 2]]", "one JSON list"),
         (b"{}", "holds no sequences"),
         (b'{"0": [1, 2], "1": [3', "is not one JSON object"),
@@ -252,6 +253,30 @@ def test_damaged_files(tmp_path):
 def test_broken_item2id(tmp_path, text, message):
     with pytest.raises(SourceError, match=message):
         Split(tmp_path, WRITTEN["text lines"], item2id=text).ingest()
+
+
+def test_a_damaged_item2id_or_code_file_is_not_to_be_used_in_part(tmp_path):
+    rng = random.Random(1)
+    names = "".join(f"{rng.randbytes(9).hex()}\t{number}\n" for number in range(5_000)).encode()
+    given_codes = json.dumps({str(number): [rng.randrange(256) for _ in range(3)] for number in range(5_000)}).encode()
+    for key, data in (("item2id", names), ("text_codes", given_codes)):
+        with pytest.raises(SourceError, match=r"is cut off.*Nothing of the file was used") as caught:
+            Split(tmp_path / key, WRITTEN["text lines"], **{key: gzip.compress(data)[:-500]}).ingest(ingest={"use_cut_files": True})
+        assert caught.value.way_out == "Get the file again."
+
+
+@pytest.mark.parametrize("count", [50_000, 1_000_000, 3_000_000])
+def test_a_long_first_line_is_a_line(tmp_path, count):
+    long = json.dumps({"user": "a", "items": ["X"] * count}, separators=(",", ":"))
+    others = '\n{"user": "b", "items": ["X", "Y", "Z"]}\n'
+    for name, text in {"lines": long + others, "a line": long, "blank before": f"\n  {long}{others}"}.items():
+        path = tmp_path / f"{name}.json"
+        path.write_text(text)
+        assert not is_one_object(beginning(path, whole_line=True))
+    for name, text in {"line": json.dumps({"a": ["X"] * count, "b": ["Y"]}), "lines": json.dumps({"a": ["X"] * count}, indent=0)}.items():
+        path = tmp_path / f"object of {name}.json"
+        path.write_text(text)
+        assert is_one_object(beginning(path, whole_line=True))
 
 
 ITEMS = {

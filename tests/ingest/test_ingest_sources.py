@@ -13,7 +13,7 @@ SOURCE = SourceConfig(
     reviews="a/reviews.json.gz",
     metadata="a/meta.json.gz",
     images="a/images",
-    urls={"reviews": "https://example.org/reviews.json.gz", "page": "https://example.org"},
+    urls={"reviews": "https://example.org/reviews.json.gz", "overview": "https://example.org"},
 )
 
 
@@ -82,6 +82,30 @@ def test_the_shop_is_found_in_its_artifact(tmp_path):
     for name in ("reviews.json.gz", "meta.json.gz"):
         (tmp_path / name).write_bytes(b"x")
     assert resolve_source(source, tmp_path).root == tmp_path
+
+
+@pytest.mark.parametrize(("reviews", "said"), [("**x", "is no pattern"), ("x" * 300, "cannot be looked for")])
+def test_what_the_system_cannot_look_for_is_told(raw, reviews, said):
+    with pytest.raises(SourceError, match=said):
+        resolve_source(SOURCE.model_copy(update={"reviews": reviews}), None)
+
+
+@pytest.mark.parametrize(
+    ("urls", "offered"),
+    [
+        ({}, False),
+        ({"overview": "https://example.org"}, False),
+        ({"b/other.json": "https://example.org/x"}, False),
+        ({"metadata": "https://example.org/m"}, True),
+        ({"a/reviews.json.gz": "https://example.org/r"}, True),
+    ],
+)
+def test_fetch_is_offered_where_a_file_has_an_address(raw, urls, offered):
+    (raw / "a" / "reviews.json.gz").unlink()
+    with pytest.raises(SourceError) as caught:
+        resolve_source(SOURCE.model_copy(update={"urls": urls}), None)
+    assert ("bbqrec fetch" in caught.value.way_out) is offered
+    assert all(url in caught.value.way_out for url in urls.values())
 
 
 def test_asking_for_files_loads_nothing_heavy():

@@ -332,7 +332,7 @@ def test_a_cut_file_gives_nothing(tmp_path):
     assert not list(stage.out.iterdir())
 
 
-@pytest.mark.parametrize("content", [b"", gzip.compress(b""), gzip.compress(b"\n\n\n"), gzip.compress(b"x" * 20_000_000)])
+@pytest.mark.parametrize("content", [b"", gzip.compress(b""), gzip.compress(b"\n\n\n"), gzip.compress(b"x" * 20_000_000)], ids=range(4))
 @pytest.mark.parametrize("file", ["reviews.json.gz", "meta.json.gz"])
 def test_files_without_content_are_refused(tmp_path, file, content):
     raw = make_raw(tmp_path / "raw", [review("U1", "I1", 1)])

@@ -7,8 +7,10 @@ import io
 import itertools
 import json
 import random
+import re
 from collections import Counter
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,49 @@ def test_a_shop_without_ratings_has_none(tmp_path):
     assert [r[2] for r in found.rows] == [None] * 50
 
 
+@pytest.mark.parametrize("write", [as_csv, as_json_lines, as_parquet])
+def test_who_did_not_rate_has_no_rating(tmp_path, write):
+    rows = [row(rating="4.5"), row(rating=None), row(rating=""), row(rating=" "), row(rating="good")]
+    found = Reading(tmp_path, write(rows))
+    assert [r[2] for r in found.rows] == [4.5, None, None, None] and found.reasons == [f"{RATING} is not a number"]
+
+
+def test_a_rare_rating_of_json_lines(tmp_path):
+    rows = [{key: value for key, value in row(f"U{n}").items() if key != RATING} for n in range(600)]
+    assert [r[2] for r in Reading(tmp_path, as_json_lines([*rows, row()])).rows] == [None] * 600 + [4.5]
+    with pytest.raises(SourceError, match=f"has no column '{RATING}'"):
+        Reading(tmp_path, as_json_lines(rows))
+
+
+def test_ids_of_csv_are_those_of_json(tmp_path):
+    ids = {" 7 ": "7", "7.0": "7", "7.00": "7", "0.0": "0", "07": "07", "7.5": "7.5", "7.": "7.", "v7.0": "v7.0", "-7.0": "-7.0"}
+    ids |= {"9007199254740992.0": "9007199254740992.0", "A B": "A B"}
+    rows = [row(user, user) for user in ids]
+    assert [r[:2] for r in Reading(tmp_path, as_csv(rows)).rows] == [(name, name) for name in ids.values()]
+    items = as_csv([{"sku": user, "name": f" {user}"} for user in ids])
+    found = Reading(tmp_path, as_csv(rows), items, item_columns={"item_id": "sku", "title": "name"})
+    assert [item["item_id"] for item in found.items] == list(ids.values()) and found.items[1]["title"] == " 7.0"
+
+
+def test_types_that_need_care_and_those_that_cannot_be_read(tmp_path):
+    price = pa.array([Decimal("4.50"), None], pa.decimal256(50, 2))
+    table = {USER: ["U", "V"], ITEM: ["I", "J"], TIME: [1, 2], RATING: price}
+    assert [r[2] for r in Reading(tmp_path, as_parquet(pa.table(table))).rows] == [4.5, None]
+    table[RATING] = pa.array([1.5, 2.5], pa.float32()).cast(pa.float16())
+    assert [r[2] for r in Reading(tmp_path, as_parquet(pa.table(table))).rows] == [1.5, 2.5]
+    table[ITEM] = pa.array([[1.5], []], pa.list_(pa.float32())).cast(pa.list_(pa.float16()))
+    with pytest.raises(SourceError, match=f"interactions: the column '{ITEM}' is of the type list<.*halffloat>"):
+        Reading(tmp_path, as_parquet(pa.table(table)))
+
+
+def test_csv_whose_header_is_no_line(tmp_path):
+    with pytest.raises(SourceError, match="its lines end with bare carriage returns") as caught:
+        Reading(tmp_path, as_csv(ROWS).replace(b"\r\n", b"\r"))
+    assert "tr " in caught.value.way_out
+    with pytest.raises(SourceError, match=r"header of .* cannot be read: field larger"):
+        Reading(tmp_path, b"x" * 200_000 + b",y\n1,2\n")
+
+
 def test_column_types_of_parquet(tmp_path):
     table = pa.table(
         {
@@ -227,8 +272,6 @@ BAD_ROWS: dict[str, list[dict[str, Any]]] = {
     f"no {ITEM}": [row(item=None)],
     f"{ITEM} is empty": [row(item="")],
     f"{ITEM} holds control characters": [row(item="\x7f1")],
-    f"no {RATING}": [row(rating=None)],
-    f"{RATING} is empty": [row(rating=" ")],
     f"{RATING} is not a number": [row(rating="good"), row(rating="4,5"), row(rating=[4]), row(rating=True)],
     f"{RATING} is not finite": [row(rating=float("nan")), row(rating="inf"), row(rating=1e300)],
     f"no {TIME}": [row(time=None)],
@@ -264,7 +307,6 @@ def test_every_reject_of_csv(tmp_path):
         (f"{USER} is empty", line("", "I1", "1", "1")),
         (f"{USER} holds control characters", line("U\x01", "I1", "1", "1")),
         (f"{ITEM} is empty", line("U", " ", "1", "1")),
-        (f"{RATING} is empty", line("U", "I", "1", "")),
         (f"{RATING} is not a number", line("U", "I", "1", "4,5")),
         (f"{RATING} is not finite", line("U", "I", "1", "nan")),
         (f"{TIME} is empty", line("U", "I", "", "1")),
@@ -502,8 +544,8 @@ DIRTY = st.lists(
 )
 
 
-def usable(r: dict[str, Any]) -> tuple[str, str, float, int] | None:
-    """A row of JSON judged by plain Python."""
+def usable(r: dict[str, Any], csv_text: bool = False) -> tuple[str, str, float | None, int] | None:
+    """A row of JSON, or of CSV, judged by plain Python."""
 
     def name(value: Any) -> str | None:
         if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
@@ -511,6 +553,10 @@ def usable(r: dict[str, Any]) -> tuple[str, str, float, int] | None:
         if isinstance(value, bool) or not isinstance(value, str | int):
             return None
         text = str(value)
+        if csv_text:
+            text = text.strip(" ")
+            whole = re.fullmatch(r"(\d+)\.0+", text, re.ASCII)
+            text = str(int(whole[1])) if whole and int(whole[1]) < 2**53 else text
         return text if text.strip(" ") and not any(ord(c) < 32 or ord(c) == 127 for c in text) else None
 
     def number(value: Any) -> float | None:
@@ -521,9 +567,11 @@ def usable(r: dict[str, Any]) -> tuple[str, str, float, int] | None:
 
     user, item, rating = name(r[USER]), name(r[ITEM]), number(r[RATING])
     time = datetime.fromisoformat(r[TIME]).replace(tzinfo=UTC).timestamp() if r[TIME] == "2020-02-02" else number(r[TIME])
-    if user is None or item is None or rating is None or time is None or not abs(rating) < 3e38 or not 0 <= time < 4_102_444_801:
+    unrated = r[RATING] is None or (isinstance(r[RATING], str) and not r[RATING].strip(" "))
+    rated = unrated or (rating is not None and abs(rating) < 3e38)
+    if user is None or item is None or not rated or time is None or not 0 <= time < 4_102_444_801:
         return None
-    return user, item, pa.scalar(rating, pa.float32()).as_py(), int(time)
+    return user, item, None if unrated else pa.scalar(rating, pa.float32()).as_py(), int(time)
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -540,7 +588,7 @@ def test_every_row_is_used_or_rejected_whatever_it_holds(tmp_path, rows):
     assert found.intakes[0].lines == len(found.rows) + len(found.rejects)
     if b"\0" not in data:
         texts = csv.DictReader(io.StringIO(data.decode(), newline=""))
-        assert found.rows == [good for r in texts if (good := usable(r)) is not None]
+        assert found.rows == [good for r in texts if (good := usable(r, csv_text=True)) is not None]
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -556,6 +604,20 @@ def test_every_byte_of_csv_is_in_a_record(tmp_path, data):
     assert found.intakes[0].lines == len(found.rows) + len(found.rejects)
     if b'"' not in body:
         assert found.intakes[0].lines == body.count(b"\n") + bool(body and not body.endswith(b"\n"))
+
+
+@pytest.mark.parametrize(("least", "kept"), [(None, [None, 2.0]), (1.0, [5.0, 2.0])])
+def test_an_interaction_without_a_rating_keeps_its_place(tmp_path, least, kept):
+    rows = [row("U", "I1", 100, None), row("U", "I1", 200, 5), row("U", "I2", 300, 2)]
+    (tmp_path / "i.csv").write_bytes(as_csv(rows))
+    source = {"kind": "tables", "raw": str(tmp_path), "tables": {"interactions": "i.csv", "interaction_columns": COLUMNS}}
+    profile = tmp_path / "shop.yaml"
+    profile.write_text(json.dumps({"source": source, "ingest": {"k_user": 1, "k_item": 1, "min_rating": least}, "compute": {"threads": 1}}))
+    stage = context(tmp_path, load_profile(str(profile)))
+    statistics = run(stage)
+    found = pq.read_table(stage.out / "interactions.parquet").sort_by("timestamp").to_pylist()
+    assert [r["rating"] for r in found] == kept and statistics["accounting_difference"] == 0 and statistics["lines_rejected"] == 0
+    assert statistics["filtered"] == (least is not None)
 
 
 def test_the_whole_stage(tmp_path):

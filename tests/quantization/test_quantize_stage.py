@@ -253,12 +253,6 @@ def test_nan_behind_a_mask_is_harmless(quantized, catalogue, changed, tmp_path):
     assert digests(out) == digests(quantized[0])
 
 
-def test_no_features_at_all_is_an_error(catalogue, changed, tmp_path):
-    none = np.zeros(catalogue.n_items, dtype=bool)
-    with pytest.raises(StageError, match="no text and no image"):
-        run_stage(changed(has_text=none, has_image=none), tmp_path)
-
-
 def test_embedding_of_another_catalogue_is_an_error(catalogue, changed, tmp_path):
     one_less = {name: getattr(catalogue, name)[:-1] for name in ("text", "has_text", "image", "has_image")}
     paths, other = catalogue.write(tmp_path / "a"), changed(**one_less).write(tmp_path / "b")

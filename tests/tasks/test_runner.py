@@ -153,3 +153,21 @@ def test_a_crashed_warning_blocks_too(store, monkeypatch):
     monkeypatch.setitem(rules.RULES, "count", (Rule("TST-009", "warning", "no_such_statistic", 0, 1, "why"),))
     with pytest.raises(GateError, match="could not be judged"):
         run_stage(planned("counts"), PROFILE, store)
+
+
+def test_every_expected_failure_crosses_between_the_processes():
+    import bbqrec_core.errors as errors
+    from bbqrec_core.ingest.decompress import DamagedFileError
+    from bbqrec_core.ingest.lines import DamagedLinesError
+    from tasks.process import _kind
+
+    fine = DamagedLinesError(Path("file.gz"), DamagedFileError("is cut off", 3), 7)
+    assert _kind(fine) == "SourceError"
+
+    def family(kind):
+        return [kind, *(deeper for child in kind.__subclasses__() for deeper in family(child))]
+
+    for kind in family(errors.BBQRecError):
+        error = kind.__new__(kind)
+        known = getattr(errors, _kind(error))
+        assert issubclass(kind, known) and issubclass(known, errors.BBQRecError)
