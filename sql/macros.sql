@@ -33,6 +33,15 @@ CREATE OR REPLACE TEMP MACRO seeded_hash(seed, purpose, a, b) AS
 -- Whether the text of a JSON value is a plain identifier in quotes, as nearly all are; that needs no second parsing to be told.
 CREATE OR REPLACE TEMP MACRO is_plain_identifier(json) AS regexp_full_match(json, '"[A-Za-z0-9_-]+"');
 
+-- Whether a review's line is an object whose names are plain and whose numbers, read already, lie where they must.
+CREATE OR REPLACE TEMP MACRO is_plain_review(text, user_json, item_json, rating, time, first, last) AS
+    coalesce(
+        starts_with(text, '{') AND is_plain_identifier(user_json) AND is_plain_identifier(item_json)
+        AND isfinite(rating) AND rating BETWEEN 0 AND 5
+        AND isfinite(time) AND time BETWEEN first AND last AND time = floor(time),
+        false
+    );
+
 -- A plain identifier without its quotes.
 CREATE OR REPLACE TEMP MACRO plain_identifier(json) AS substring(json, 2, strlen(json) - 2);
 

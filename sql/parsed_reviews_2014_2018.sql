@@ -22,12 +22,7 @@ told AS (
     SELECT
         *,
         -- As nearly all lines are: that is told without parsing the fields one by one.
-        coalesce(
-            starts_with(text, '{') AND is_plain_identifier(user_json) AND is_plain_identifier(item_json)
-            AND isfinite(rating) AND rating BETWEEN 0 AND 5
-            AND isfinite(time) AND time BETWEEN 0 AND 4102444800 AND time = floor(time),
-            false
-        ) AS plain
+        is_plain_review(text, user_json, item_json, rating, time, 0, 4102444800) AS plain
     FROM typed
 ),
 judged AS (

@@ -1,7 +1,6 @@
 """Reads Amazon's reviews and metadata, in whatever of their three formats each file is written."""
 
 import functools
-from pathlib import Path
 
 from bbqrec_core.ingest.config import IngestConfig
 from bbqrec_core.ingest.dialects import Role, recognise
@@ -26,8 +25,6 @@ def read_amazon(books: Books, files: SourceFiles, config: IngestConfig, workers:
     """
     for role, content in CONTENTS:
         for path in files.of(role):
-            read_line_file(books, books.open(path, files.name_of(path), content), _recogniser(role, path), config, workers)
-
-
-def _recogniser(role: Role, path: Path) -> functools.partial:
-    return functools.partial(recognise, role=role, path=path)
+            read_line_file(
+                books, books.open(path, files.name_of(path), content), functools.partial(recognise, role=role, path=path), config, workers
+            )
