@@ -7,12 +7,12 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run up test lint format stages lock bench-ingest clean
+.PHONY: help install run up test lint format stages lock bench-ingest bench-quantize clean
 
 help:  ## List the commands
 	@echo "BBQRec: raw reviews in, a registered recommender out."
 	@echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
 	@echo
 	@echo "  PROFILE=gift_cards chooses another profile; BBQREC_RAW names the folder of raw files."
 
@@ -59,6 +59,9 @@ lock: $(STAMP)  ## Renew requirements.lock from pyproject.toml
 
 bench-ingest: $(STAMP)  ## Measure ingest at 1, 5 and 20 million lines (half an hour, 20 GB of disk)
 	@$(BIN)/python -m benchmarks.ingest $(BENCH)
+
+bench-quantize: $(STAMP)  ## Measure tokenizers beside one another, and a million new items (half an hour, 10 GB of memory)
+	@$(BIN)/python -m benchmarks.quantize $(BENCH)
 
 clean:  ## Remove the environment and caches; the artifacts in .bbqrec stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -21,8 +21,13 @@ class GatesConfig(Section):
     min_days: float = Field(0.0, ge=0, description="warning: days from the first interaction to the last; 0 where a source has no times")
     max_tied_target_share: Share = Field(1.0, description="warning: users whose last interaction ties in time with another")
     min_text_share: Share = Field(0.9, description="critical: items with text")
+    max_unknown_item_share: Share = Field(
+        0.95, description="warning: items that the metadata does not know; 0 where the profile names no metadata"
+    )
     min_image_share: Share = Field(0.0, description="warning: items with a readable image")
-    max_collision_share: Share = Field(0.05, description="critical: items sharing a semantic ID after repair")
+    max_collision_share: Share = Field(
+        0.05, description="critical: items sharing a semantic ID after repair; warning: of published codes, unrepaired"
+    )
     min_used_code_share: Share = Field(0.5, description="warning: codes in use, worst level")
     max_largest_code_share: Share = Field(0.25, description="warning: items on the most used first-level code")
     min_users_evaluated: int = Field(50, ge=1, description="critical: users in the test split")

@@ -29,7 +29,7 @@ RAW_INTERACTIONS = pa.schema(
         (RATING, pa.float32()),
         (TIMESTAMP, pa.int64()),  # seconds since 1970, UTC
         ("file", pa.string()),
-        ("line", pa.int64()),  # 1-based
+        ("line", pa.int64()),  # 1-based; of published splits, whose lines hold many interactions, the number of the interaction
     ]
 )
 RAW_ITEMS = pa.schema(
@@ -43,7 +43,7 @@ RAW_ITEMS = pa.schema(
         ("image_urls", pa.list_(pa.string())),
         ("image_path", pa.string()),  # relative to the folder of pictures, where the source names it
         ("file", pa.string()),
-        ("line", pa.int64()),
+        ("line", pa.int64()),  # 1-based; of a file that is one JSON object, the number of the entry
     ]
 )
 CLEANING = pa.schema(
@@ -57,20 +57,20 @@ CLEANING = pa.schema(
 REJECTS = pa.schema(
     [
         ("file", pa.string()),
-        ("line", pa.int64()),  # 1-based; null where the reject is no line (an image, the end of a cut file)
-        ("byte", pa.int64()),  # offset of the line in the decompressed file; null where that says nothing
+        ("line", pa.int64()),  # 1-based, physical: where the record begins; null for what is no record (an image, the end of a cut file)
+        ("byte", pa.int64()),  # where the record begins in the decompressed file; null where that says nothing
         ("reason", pa.string()),
-        ("sha256", pa.string()),  # of the line's bytes
-        ("text", pa.string()),  # only if the profile asks for it
+        ("sha256", pa.string()),  # of the record's bytes; of a row of Parquet, which has none, as JSON
+        ("text", pa.string()),  # only if the profile asks for it; of a record with several rejects once
     ]
 )
 FILES = pa.schema(
     [
         ("file", pa.string()),  # relative to the raw folder
         ("number", pa.int32()),  # in the order of reading
-        ("content", pa.string()),  # interactions or items
+        ("content", pa.string()),  # interactions, items, item names (item2id), or codes (published semantic IDs)
         ("format", pa.string()),  # in words, such as "Amazon 2018 reviews, JSON"
-        ("lines", pa.int64()),  # physical lines; rows or entries where there are no lines
+        ("lines", pa.int64()),  # physical lines; records of CSV, rows of Parquet, entries of one JSON object, interactions of a split
         ("rejected", pa.int64()),
         ("folded", pa.int64()),  # interactions with a variant, counted for the item it belongs to
         ("damage", pa.string()),  # what is wrong with a file of which only the beginning was used

@@ -8,7 +8,6 @@ Only the order of things belongs here.
 
 import argparse
 import os
-import platform
 import shutil
 import signal
 import sys
@@ -20,6 +19,7 @@ import psutil
 
 from bbqrec_core.errors import BBQRecError
 from bbqrec_core.ingest.config import IngestConfig
+from benchmarks.machine import describe_machine
 from benchmarks.measure import LOADERS, Measurement, measure
 from benchmarks.outcome import Task
 from benchmarks.raw_reviews import FILE_BYTES_PER_LINE, Planted, write_metadata, write_reviews
@@ -86,7 +86,9 @@ def _benchmark(arguments: argparse.Namespace) -> tuple[str, list[str]]:
             measured = _measure_size(arguments, Path(folder), reviews, metadata, planted)
             wrong += disagreements(planted, measured)
             middles += [median(runs) for loader in arguments.loaders if (runs := [each for each in measured if each.loader == loader])]
-    return report(middles, arguments.memory_limit, _machine(arguments.threads)), wrong
+    return report(
+        middles, arguments.memory_limit, describe_machine(f"{arguments.threads} threads for DuckDB" if arguments.threads else "")
+    ), wrong
 
 
 def _measure_size(arguments: argparse.Namespace, folder: Path, reviews: Path, metadata: Path, planted: Planted) -> list[Measurement]:
@@ -121,13 +123,6 @@ def _check_room(folder: Path, lines: int) -> None:
             f"{folder} has {free / 1e9:.1f} GB free, and {lines:,} lines need {needed / 1e9:.1f} GB.",
             "Free some space, name another folder with --folder, or ask for fewer lines with --lines.",
         )
-
-
-def _machine(threads: int) -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = psutil.virtual_memory().total / 1e9
-    used = f", {threads} threads for DuckDB" if threads else ""
-    return f"{platform.system()} {platform.machine()}, {cores} cores, {memory:.0f} GB memory, Python {platform.python_version()}{used}."
 
 
 def _tell(text: str) -> None:

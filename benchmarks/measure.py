@@ -109,7 +109,7 @@ def _end(pid: int) -> None:
             continue
 
 
-def _own_peak() -> int:
+def own_peak() -> int:
     """Greatest resident memory of this process so far, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():  # ru_maxrss begins with what the parent had when it started this process
@@ -134,7 +134,7 @@ def _run(loader: str, given: str) -> None:
     cpu_before = _cpu_seconds()
     outcome: Outcome = load(task)
     seconds, cpu_seconds = time.perf_counter() - begin, _cpu_seconds() - cpu_before
-    answer = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": _own_peak(), **asdict(outcome)}
+    answer = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": own_peak(), **asdict(outcome)}
     (task.out / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
 
 

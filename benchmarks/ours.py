@@ -23,7 +23,7 @@ _FUNCTIONS = ((r"^(read|parse|_parse)_", READING), (r"k_core", K_CORE), (r"split
 """By name, the functions that the stage calls."""
 _TABLES = (
     (r"statistics", ACCOUNTING),
-    (r"dedup", DEDUPLICATION),
+    (r"dedup|coded|repeated", DEDUPLICATION),
     (r"k_?core", K_CORE),
     (r"^(raw_|parsed_|read_|rejects|files)", READING),
     (r"codes", DEDUPLICATION),

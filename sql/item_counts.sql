@@ -1,4 +1,4 @@
--- item_counts: how many interactions each item has in this round of the k-core.
+-- item_counts: how many interactions each item has before the first round of the k-core.
 -- From: kcore.
 SELECT item_code, count(*) AS interactions
 FROM kcore

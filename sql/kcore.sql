@@ -1,6 +1,6 @@
--- kcore: what is left after one round of removing users and items with too few interactions. Repeated until nothing more goes.
--- From: kcore_before, the round before (at first: deduplicated), and how often each user and item occurs in it.
+-- kcore: what is left of it: interactions whose user and item both are.
+-- From: kcore_before, and the users and items that are left with how many interactions they have.
 SELECT *
 FROM kcore_before
-SEMI JOIN (SELECT user_code FROM user_counts WHERE interactions >= $k_user) AS users USING (user_code)
-SEMI JOIN (SELECT item_code FROM item_counts WHERE interactions >= $k_item) AS items USING (item_code)
+SEMI JOIN user_counts USING (user_code)
+SEMI JOIN item_counts USING (item_code)

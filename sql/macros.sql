@@ -16,13 +16,46 @@ CREATE OR REPLACE TEMP MACRO json_text(value) AS
 CREATE OR REPLACE TEMP MACRO json_number(value) AS
     CASE WHEN json_type(value) IN ('DOUBLE', 'UBIGINT', 'BIGINT') THEN TRY_CAST(json_extract_string(value, '$') AS DOUBLE) END;
 
--- Why a JSON value is no usable identifier, null if it is one.
+-- Why a text cannot name a user or an item, null if it can.
+CREATE OR REPLACE TEMP MACRO unfit_for_identifier(id, name) AS
+    CASE
+        WHEN trim(id) = '' THEN name || ' is empty'
+        WHEN regexp_matches(id, '[\x00-\x1F\x7F]') THEN name || ' holds control characters'
+    END;
+
+-- Why a JSON value is no usable identifier, null if it is one. Amazon's are texts.
 CREATE OR REPLACE TEMP MACRO identifier_problem(value, name) AS
     CASE
         WHEN value IS NULL THEN 'no ' || name
         WHEN json_type(value) <> 'VARCHAR' THEN name || ' is not text'
-        WHEN trim(json_extract_string(value, '$')) = '' THEN name || ' is empty'
-        WHEN regexp_matches(json_extract_string(value, '$'), '[\x00-\x1F\x7F]') THEN name || ' holds control characters'
+        ELSE unfit_for_identifier(json_extract_string(value, '$'), name)
+    END;
+
+-- The name that a JSON value of a shop's own table stands for: a text or a whole number; null for anything else. A column of whole numbers
+-- with a gap is one of floating-point numbers in many tools.
+CREATE OR REPLACE TEMP MACRO table_identifier(value) AS
+    CASE
+        WHEN json_type(value) IN ('VARCHAR', 'BIGINT', 'UBIGINT') THEN json_extract_string(value, '$')
+        WHEN abs(json_number(value)) < 9007199254740992 AND json_number(value) = floor(json_number(value))
+            THEN CAST(CAST(json_number(value) AS BIGINT) AS VARCHAR)
+    END;
+
+-- Whether the text of a JSON value is one whose name can be told without parsing it: printable ASCII in quotes, or digits.
+CREATE OR REPLACE TEMP MACRO is_plain_table_identifier(json) AS
+    regexp_full_match(json, '"[!#-\[\]-~][ !#-\[\]-~]*"|\d{1,15}');
+
+-- A number as text, of a JSON value of a shop's own table that may be one; null for anything else.
+CREATE OR REPLACE TEMP MACRO table_number(value) AS
+    CASE
+        WHEN json_type(value) IN ('VARCHAR', 'BIGINT', 'UBIGINT', 'DOUBLE') THEN trim(json_extract_string(value, '$'))
+    END;
+
+-- Why a JSON value with that name is no usable identifier, null if it is one.
+CREATE OR REPLACE TEMP MACRO table_identifier_problem(value, id, name) AS
+    CASE
+        WHEN coalesce(json_type(value), 'NULL') = 'NULL' THEN 'no ' || name
+        WHEN id IS NULL THEN name || ' is neither text nor a whole number'
+        ELSE unfit_for_identifier(id, name)
     END;
 
 -- A number that decides order by chance, yet the same on every machine. Identifiers hold no control characters, so the parts cannot run

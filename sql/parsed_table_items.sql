@@ -13,12 +13,7 @@ cells AS (
         line,
         is_object,
         fields,
-        CASE
-            WHEN json_type(fields[1]) IN ('VARCHAR', 'BIGINT', 'UBIGINT') THEN json_extract_string(fields[1], '$')
-            -- A column of whole numbers with a gap is one of floating-point numbers in many tools.
-            WHEN abs(json_number(fields[1])) < 9007199254740992 AND json_number(fields[1]) = floor(json_number(fields[1]))
-                THEN CAST(CAST(json_number(fields[1]) AS BIGINT) AS VARCHAR)
-        END AS id,
+        table_identifier(fields[1]) AS id,
         -- What is one text: also a number, or a list of texts run together.
         list_transform(
             fields,
@@ -36,10 +31,7 @@ judged AS (
         CASE
             WHEN fields IS NULL THEN 'not JSON'
             WHEN NOT is_object THEN 'not a JSON object'
-            WHEN coalesce(json_type(fields[1]), 'NULL') = 'NULL' THEN 'no ' || $item
-            WHEN id IS NULL THEN $item || ' is neither text nor a whole number'
-            WHEN trim(id) = '' THEN $item || ' is empty'
-            WHEN regexp_matches(id, '[\x00-\x1F\x7F]') THEN $item || ' holds control characters'
+            ELSE table_identifier_problem(fields[1], id, $item)
         END AS reason,
         -- CSV can hold a list only as text. Any other text is one category, whatever separates its parts.
         CASE

@@ -1,6 +1,5 @@
 -- train: each user's train items in time order, the latest $max_history of them where that is set.
--- From: interactions.
-SELECT user_idx, latest(list(item_idx ORDER BY position), $max_history) AS history
-FROM interactions
-WHERE part = 'train'
-GROUP BY user_idx
+-- From: sequences.
+SELECT user_idx, latest(items[:in_train], $max_history) AS history
+FROM sequences
+WHERE in_train > 0

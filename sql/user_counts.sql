@@ -1,4 +1,4 @@
--- user_counts: how many interactions each user has in this round of the k-core.
+-- user_counts: how many interactions each user has before the first round of the k-core.
 -- From: kcore.
 SELECT user_code, count(*) AS interactions
 FROM kcore

@@ -1,11 +1,12 @@
 """Which artifact each stage of a profile will read and write, known before anything runs.
 
 A fingerprint is a hash of the inputs' fingerprints, of what lies outside the store (source files, encoder weights, SQL text), of the
-profile fields that the stage reads, and of the stage's version. So the whole chain can be named, and looked up, in a moment.
+profile fields that the stage reads, of the earlier output that it starts from (`tasks/warm_start.py`), and of the stage's version. So the
+whole chain can be named, and looked up, in a moment.
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
@@ -13,6 +14,7 @@ from bbqrec_core.digests import fingerprint, sha256_of_file
 from bbqrec_core.profile import Profile
 from bbqrec_core.store import ArtifactRef, ArtifactStore
 from tasks.stages import Stage, pipeline
+from tasks.warm_start import Origin, find_origin
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,14 @@ class PlannedStage:
         ref: What it will write.
         inputs: What it will read, by stage name.
         identity: Everything the fingerprint was made from; goes into the manifest.
+        origin: The earlier output that it starts from, if it does.
     """
 
     stage: Stage
     ref: ArtifactRef
     inputs: dict[str, ArtifactRef]
     identity: dict[str, Any]
+    origin: Origin = field(default_factory=Origin)
 
 
 def make_plan(profile: Profile, store: ArtifactStore) -> dict[str, PlannedStage]:
@@ -44,11 +48,16 @@ def make_plan(profile: Profile, store: ArtifactStore) -> dict[str, PlannedStage]
         identity = {
             "inputs": {name: ref.fingerprint for name, ref in inputs.items()},
             "outside": _outside(stage, profile, store),
-            "profile": {field: _field(profile, field) for field in stage.sections},
+            "profile": {section: _field(profile, section) for section in stage.sections},
             "stage_version": stage.version,
         }
+        origin = Origin()
+        if stage.name == "quantize":
+            before = {name: planned[name].identity for name in ("ingest", "embed")}
+            origin = find_origin(profile, {**before, stage.name: identity}, store)
+            identity["outside"] = {name: ref.fingerprint for name, ref in origin.inputs.items()}
         ref = ArtifactRef(stage=stage.name, fingerprint=fingerprint({"stage": stage.name, **identity}))
-        planned[stage.name] = PlannedStage(stage, ref, inputs, identity)
+        planned[stage.name] = PlannedStage(stage, ref, inputs, identity, origin)
     return planned
 
 

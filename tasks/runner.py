@@ -83,6 +83,9 @@ def _make(planned: PlannedStage, profile: Profile, store: ArtifactStore, environ
     inputs = {name: require_passed(ref, profile.gates, store).path for name, ref in planned.inputs.items()}
     if planned.stage.name == "report":  # it also shows what the gates said
         inputs |= {f"gate_{name}": store.path(gate_ref(ref, profile.gates)) for name, ref in planned.inputs.items()}
+    inputs |= {name: store.require(ref).path for name, ref in planned.origin.inputs.items()}  # it passed its gate when it was registered
+    if planned.origin.note:
+        log.warning("%s It starts from scratch, and IDs will move.", planned.origin.note)
     with store.drafting(planned.ref) as draft:
         start = time.monotonic()
         context = StageContext(profile=profile, inputs=inputs, out=draft.out, scratch=draft.scratch)

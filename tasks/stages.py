@@ -48,7 +48,7 @@ STAGES = (
     ),
     Stage(
         "ingest",
-        version=2,
+        version=3,
         entry="bbqrec_core.ingest.stage:run",
         inputs=("shop",),
         sections=(
@@ -75,7 +75,7 @@ STAGES = (
     ),
     Stage(
         "quantize",
-        version=2,
+        version=3,
         entry="bbqrec_core.quantization.stage:run",
         inputs=("ingest", "embed"),
         sections=("quantization", "seed"),
@@ -84,25 +84,25 @@ STAGES = (
     ),
     Stage(
         "train",
-        version=1,
+        version=2,
         entry="bbqrec_core.sequence.stage:run",
         inputs=("ingest", "quantize"),
-        sections=("sequence", "seed"),
+        sections=("sequence", "baselines.knn", "baselines.max_history", "seed"),
         sources=(),
         headline="{epochs_run} epochs, validation NDCG@10 {valid_ndcg_at_10:.4f}",
     ),
     Stage(
         "baselines",
-        version=1,
+        version=2,
         entry="bbqrec_core.baselines.stage:run",
-        inputs=("ingest",),
+        inputs=("ingest", "quantize"),
         sections=("baselines", "seed"),
         sources=(),
         headline="{models}",
     ),
     Stage(
         "evaluate",
-        version=1,
+        version=2,
         entry="bbqrec_core.evaluation.stage:run",
         inputs=("ingest", "train", "baselines"),
         sections=("evaluation", "seed"),
@@ -120,7 +120,7 @@ STAGES = (
     ),
     Stage(
         "report",
-        version=2,
+        version=3,
         entry="bbqrec_core.report.stage:run",
         inputs=("shop", "ingest", "embed", "quantize", "train", "baselines", "evaluate"),
         sections=(

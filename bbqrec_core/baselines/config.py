@@ -7,33 +7,56 @@ from pydantic import Field, ValidationInfo, field_validator
 from bbqrec_core.config import Section
 
 Exponents = tuple[Annotated[float, Field(ge=0, le=8)], ...]
+Sizes = tuple[Annotated[int, Field(ge=1, le=10_000)], ...]
 
 
 class KnnConfig(Section):
-    """Co-occurrence kNN: the grid that is searched on validation, and what bounds it."""
+    """Co-occurrence kNN: the grid that is searched on validation, and how. Formulas are in `cooccurrence.py`, the search in `tuning.py`."""
 
     enabled: bool = True
-    window: int = Field(20, ge=1, le=1000, description="largest distance, in positions, at which two items of a user co-occur")
-    neighbours: int = Field(200, ge=1, description="neighbours kept per item, the most similar ones")
+    window: Sizes = Field((3, 5, 10, 20, 50), min_length=1, description="grid: largest distance, in positions, at which two items co-occur")
     distance_decay: Exponents = Field(
-        (0.5, 1.0, 2.0), min_length=1, description="grid: a pair d positions apart weighs d to the minus this"
+        (0.0, 0.5, 1.0, 1.5), min_length=1, description="grid: a pair d positions apart weighs d to the minus this"
     )
-    backward: Exponents = Field((0.5, 1.0), min_length=1, description="grid: weight of j before i where i before j weighs 1")
+    backward: Exponents = Field(
+        (0.0, 0.25, 0.5, 0.75, 1.0), min_length=1, description="grid: weight of j before i where i before j weighs 1; 0 = forward only"
+    )
+    sharpness: Exponents = Field((0.75, 1.0, 1.25, 1.5, 2.0), min_length=1, description="grid: co-occurrence counts to the power of this")
+    shrinkage: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        (0.0, 5.0, 20.0, 50.0, 100.0, 200.0),
+        min_length=1,
+        description="grid: added to a candidate's count before similarity is divided by it",
+    )
     popularity: Exponents = Field(
-        (0.0, 0.25, 0.5, 0.75), min_length=1, description="grid: similarity is divided by the candidate's count to this"
+        (0.0, 0.1, 0.25, 0.5, 0.75, 1.0), min_length=1, description="grid: similarity is divided by the candidate's count to this"
     )
+    neighbours: Sizes = Field((50, 100, 200, 500), min_length=1, description="grid: neighbours kept per item, the most similar ones")
     recency_decay: Exponents = Field(
-        (0.0, 0.5, 1.0, 2.0), min_length=1, description="grid: the r-th latest item weighs r to the minus this"
+        (0.0, 0.25, 0.5, 0.75, 1.0, 1.5), min_length=1, description="grid: the r-th latest item weighs r to the minus this"
     )
-    rarity: Exponents = Field((0.0, 0.5), min_length=1, description="grid: a history item weighs its count to the minus this")
-    trials: int = Field(0, ge=0, description="grid points tried, a seeded choice; 0 = all of them")
-    tuning_users: int = Field(2000, ge=0, description="validation users (a seeded sample) that choose; 0 = all")
+    rarity: Exponents = Field(
+        (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75), min_length=1, description="grid: a history item weighs its count to the minus this"
+    )
+    trials: int = Field(100, ge=1, description="grid points drawn at random (all of them where there are no more) before refinement")
+    starts: int = Field(3, ge=0, description="how many of the best points drawn are refined; 0 = none")
+    sweeps: int = Field(3, ge=0, description="most passes of a refinement: every setting one step up and down from the best so far")
+    tuning_users: int = Field(4000, ge=0, description="validation users (a seeded sample) that judge trials; 0 = all")
+    finalists: int = Field(8, ge=1, description="best trials that are judged again by all validation users; the best of them is taken")
+
+    @field_validator(
+        "window", "distance_decay", "backward", "sharpness", "shrinkage", "popularity", "neighbours", "recency_decay", "rarity"
+    )
+    @classmethod
+    def _in_order(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted({*values}))
 
 
 class SasrecConfig(Section):
     """SASRec with cross-entropy over the whole catalogue."""
 
     enabled: bool = True
+    codes: bool = Field(True, description="train a second one whose items are known by their semantic IDs too")
+    prior: bool = Field(True, description="mix the one with codes with the co-occurrence kNN, as our model is; needs both")
     dimensions: int = Field(64, ge=4, le=4096)
     heads: int = Field(2, ge=1, description="attention heads; must divide dimensions")
     layers: int = Field(2, ge=1, le=48)

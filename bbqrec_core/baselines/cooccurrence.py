@@ -2,12 +2,13 @@
 
     C[i, j]   = sum over train sequences and positions p < q of |q - p|^-distance_decay, where i is at p and j at q,
                 + backward * the same with i and j exchanged; distances beyond the window do not count
-    sim(i, j) = C[i, j] / count_j^popularity, the `neighbours` largest per i kept
-    score(j)  = sum over the history of r^-recency_decay * count_i^-rarity * sim(i, j), r = 1 for the most recent item
+    sim(i, j) = C[i, j]^sharpness / (count_j + shrinkage)^popularity, the `neighbours` largest per i kept
+    votes(j)  = sum over the history of r^-recency_decay * count_i^-rarity * sim(i, j), r = 1 for the most recent item
+    score(j)  = votes(j) / the user's most votes + BACKOFF * popularity of j
 
-divided by the user's largest score, plus BACKOFF times the item's popularity, which decides where nothing co-occurs. Memory goes with the
-pairs that do co-occur, never with n_items squared. Item-based kNN with such weights is a strong baseline that published tables often lack
-(Ludewig and Jannach, 2018; Ferrari Dacrema et al., 2019). How the settings are chosen is `tuning.py`.
+so that popularity decides where nothing co-occurs. Memory goes with the pairs that do co-occur, never with n_items squared. Item-based kNN
+with such weights is a strong baseline that published tables often lack (Ludewig and Jannach, 2018; Ferrari Dacrema et al., 2019). How the
+settings are chosen is `tuning.py`.
 """
 
 from dataclasses import asdict, dataclass
@@ -28,11 +29,20 @@ BACKOFF = 1e-4
 class KnnSettings:
     """One point of the grid; the module's docstring has the formulas."""
 
+    window: int
     distance_decay: float
     backward: float
+    sharpness: float
+    shrinkage: float
     popularity: float
+    neighbours: int
     recency_decay: float
     rarity: float
+
+    @property
+    def of_neighbours(self) -> tuple[float, ...]:
+        """The settings that decide which neighbours items have."""
+        return (self.window, self.distance_decay, self.backward, self.sharpness, self.shrinkage, self.popularity, self.neighbours)
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,11 @@ class Pairs:
     cell: np.ndarray
     distance: np.ndarray
     forward: np.ndarray
+
+    @property
+    def farthest(self) -> int:
+        """Largest distance of any pair; 0 = there is none."""
+        return int(self.distance.max(initial=0))
 
 
 @dataclass(frozen=True)
@@ -93,27 +108,29 @@ def collect_pairs(offsets: np.ndarray, items: np.ndarray, n_items: int, window: 
     return Pairs(n_items, cells, cell, np.tile(distance_of, 2), forward)
 
 
-def find_neighbours(pairs: Pairs, counts: np.ndarray, settings: KnnSettings, limit: int) -> Neighbours:
+def find_neighbours(pairs: Pairs, counts: np.ndarray, settings: KnnSettings) -> Neighbours:
     """The most similar items of each item; equal similarities in the order of item_idx.
 
     Args:
-        pairs: What co-occurs.
+        pairs: What co-occurs, at least as far apart as the window says.
         counts: Interactions per item in train, integer [n_items].
-        settings: Of which distance_decay, backward and popularity matter here.
-        limit: Neighbours kept.
+        settings: Of which those in `KnnSettings.of_neighbours` matter here.
     """
     n_items = pairs.n_items
-    weight = pairs.distance.astype(np.float64) ** -settings.distance_decay * np.where(pairs.forward, 1.0, settings.backward)
+    by_distance = np.arange(1, pairs.farthest + 1, dtype=np.float64) ** -settings.distance_decay
+    by_distance[settings.window :] = 0.0
+    weight = by_distance[pairs.distance - 1] * np.where(pairs.forward, 1.0, settings.backward)
     together = np.bincount(pairs.cell, weight, minlength=len(pairs.cells))
-    rows, columns = np.divmod(pairs.cells, n_items)
-    similarity = together / np.maximum(counts, 1).astype(np.float64)[columns] ** settings.popularity
+    cells = pairs.cells[together > 0]
+    rows, columns = np.divmod(cells, n_items)
+    similarity = together[together > 0] ** settings.sharpness / np.maximum(counts + settings.shrinkage, 1.0)[columns] ** settings.popularity
     degrees = np.bincount(rows, minlength=n_items)
-    if degrees.max(initial=0) > limit:
+    if degrees.max(initial=0) > settings.neighbours:
         order = np.lexsort((columns, -similarity, rows))
         columns, similarity = columns[order], similarity[order]  # rows are sorted already
     place = np.arange(len(rows)) - (np.cumsum(degrees) - degrees)[rows]
-    kept = place < limit
-    width = min(limit, int(degrees.max(initial=0)))
+    kept = place < settings.neighbours
+    width = min(settings.neighbours, int(degrees.max(initial=0)))
     items = np.zeros((n_items, width), dtype=np.int64)
     similarities = np.zeros((n_items, width), dtype=np.float32)
     items[rows[kept], place[kept]] = columns[kept]
@@ -140,32 +157,52 @@ class CoOccurrenceKnn:
     ) -> None:
         self.settings = settings
         self.max_history = max_history
-        self._counts = torch.as_tensor(counts, device=device).to(torch.float32)
-        self.n_items = len(self._counts)
+        self.counts = torch.as_tensor(counts, device=device).to(torch.float32)
+        self.n_items = len(self.counts)
         self._items = neighbours.items.to(device)
         self._similarities = neighbours.similarities.to(device)
-        self._rarity = self._counts.clamp_min(1) ** -settings.rarity
-        self._popularity = BACKOFF * self._counts / self._counts.max().clamp_min(1)
+        self._rarity = self.counts.clamp_min(1) ** -settings.rarity
+        self._popularity = BACKOFF * self.counts / self.counts.max().clamp_min(1)
+
+    def votes(self, histories: torch.Tensor) -> torch.Tensor:
+        """What the history's items vote for.
+
+        Args:
+            histories: As for `score`.
+
+        Returns:
+            float32 [batch, n_items], at least 0; all 0 where nothing co-occurs.
+        """
+        recent = histories.to(self._items.device)[:, max(histories.shape[1] - self.max_history, 0) :]
+        rows, columns = (recent >= 0).nonzero(as_tuple=True)
+        voters = recent[rows, columns]
+        weight = (recent.shape[1] - columns).to(torch.float32) ** -self.settings.recency_decay * self._rarity[voters]
+        cells = rows[:, None] * self.n_items + self._items[voters]
+        votes = torch.zeros(len(recent) * self.n_items, device=recent.device)
+        votes.scatter_add_(0, cells.flatten(), (weight[:, None] * self._similarities[voters]).flatten())
+        return votes.view(len(recent), self.n_items)
 
     def score(self, histories: torch.Tensor) -> torch.Tensor:
         """See `Recommender.score`."""
-        histories = histories.to(self._items.device)
-        recent = histories[:, max(histories.shape[1] - self.max_history, 0) :]
-        recent = recent[:, int((recent < 0).all(0).cumprod(0).sum()) :]  # columns that are padding for everybody
-        width = recent.shape[1]
-        recency = torch.arange(width, 0, -1, device=recent.device, dtype=torch.float32) ** -self.settings.recency_decay
-        known = recent.clamp_min(0)
-        weight = recency * self._rarity[known] * (recent >= 0)
-        votes = (weight[..., None] * self._similarities[known]).flatten(1)
-        scores = torch.zeros(len(histories), self.n_items, device=recent.device).scatter_add_(1, self._items[known].flatten(1), votes)
-        largest = scores.amax(1, keepdim=True)
-        return scores / torch.where(largest > 0, largest, 1.0) + self._popularity
+        votes = self.votes(histories)
+        largest = votes.amax(1, keepdim=True)
+        return votes / torch.where(largest > 0, largest, 1.0) + self._popularity
+
+    def to(self, device: str | torch.device) -> "CoOccurrenceKnn":
+        """The same on a device."""
+        return CoOccurrenceKnn(Neighbours(self._items, self._similarities), self.counts, self.settings, self.max_history, str(device))
+
+    def describe(self) -> dict[str, Any]:
+        """All but the numbers of `tensors`, JSON-ready."""
+        return {"kind": self.kind, "max_history": self.max_history, "settings": asdict(self.settings)}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What `load` needs besides `describe`."""
+        return {"counts": self.counts, "items": self._items.to(torch.int32), "similarities": self._similarities}
 
     def save(self, folder: Path) -> None:
         """Write it as `files.write_model` does."""
-        description = {"kind": self.kind, "max_history": self.max_history, "settings": asdict(self.settings)}
-        tensors = {"counts": self._counts, "items": self._items.to(torch.int32), "similarities": self._similarities}
-        write_model(folder, description, tensors)
+        write_model(folder, self.describe(), self.tensors())
 
     @classmethod
     def load(cls, description: dict[str, Any], tensors: dict[str, torch.Tensor], device: str) -> "CoOccurrenceKnn":

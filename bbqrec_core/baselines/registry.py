@@ -10,12 +10,19 @@ from bbqrec_core.baselines.cooccurrence import CoOccurrenceKnn
 from bbqrec_core.baselines.files import DESCRIPTION, read_model
 from bbqrec_core.baselines.popularity import Popularity
 from bbqrec_core.baselines.sasrec import Sasrec
+from bbqrec_core.baselines.with_prior import SasrecWithPrior
 from bbqrec_core.errors import ArtifactError
 from bbqrec_core.recommender import Recommender
 
 Loader = Callable[[dict[str, Any], dict[str, torch.Tensor], str], Recommender]
 
-LOADERS: dict[str, Loader] = {Popularity.kind: Popularity.load, CoOccurrenceKnn.kind: CoOccurrenceKnn.load, Sasrec.kind: Sasrec.load}
+LOADERS: dict[str, Loader] = {
+    Popularity.kind: Popularity.load,
+    CoOccurrenceKnn.kind: CoOccurrenceKnn.load,
+    Sasrec.kind: Sasrec.load,
+    Sasrec.with_codes: Sasrec.load,
+    SasrecWithPrior.kind: SasrecWithPrior.load,
+}
 """From `kind` in a model.json to what rebuilds it, the simplest first."""
 
 

@@ -2,13 +2,15 @@
 
 Pre-norm blocks, learned positions counted from the oldest item, no bias on the output. Trained with cross-entropy over the whole
 catalogue (`sasrec_training.py`), since the original's binary loss explains most of what later models win over it (Klenitskiy and Vasilev,
-2023). Attention takes an additive bias per layer, which nothing here gives yet: a bias by item similarity can be tried on it too.
+2023). Given semantic IDs, an item is its own vector plus the sum of its code vectors, on the way in and on the way out. Attention takes an
+additive bias per layer, which nothing here gives yet: a bias by item similarity can be tried on it too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -17,6 +19,8 @@ from bbqrec_core.baselines.files import write_model
 from bbqrec_core.dataset import PADDING
 
 SCALE = ("dimensions", "heads", "layers")
+ABSENT = 0
+"""Row of the table of code vectors that stays zero."""
 
 
 class Block(nn.Module):
@@ -64,9 +68,21 @@ class SasrecModel(nn.Module):
         heads: Attention heads; divides `dimensions`.
         layers: Blocks.
         dropout: Share dropped in training.
+        codes: From `code_rows`, int64 [n_items, codes of an item]; None = items are known by themselves alone.
     """
 
-    def __init__(self, n_items: int, max_history: int, dimensions: int, heads: int, layers: int, dropout: float = 0.0) -> None:
+    codes: torch.Tensor
+
+    def __init__(
+        self,
+        n_items: int,
+        max_history: int,
+        dimensions: int,
+        heads: int,
+        layers: int,
+        dropout: float = 0.0,
+        codes: torch.Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.dropout = dropout
         self.item = nn.Embedding(n_items, dimensions)
@@ -75,6 +91,16 @@ class SasrecModel(nn.Module):
         self.norm = nn.LayerNorm(dimensions)
         nn.init.normal_(self.item.weight, std=dimensions**-0.5)
         nn.init.normal_(self.position.weight, std=dimensions**-0.5)
+        self.code = None
+        if codes is not None:
+            self.register_buffer("codes", codes)
+            self.code = nn.Embedding(int(codes.max()) + 1, dimensions, padding_idx=ABSENT)
+            with torch.no_grad():  # the sum of an item's codes starts as large as its own vector
+                self.code.weight[ABSENT + 1 :].normal_(std=(dimensions * codes.shape[1]) ** -0.5)
+
+    def vectors(self) -> torch.Tensor:
+        """Every item's vector, float32 [n_items, dimensions]."""
+        return self.item.weight if self.code is None else self.item.weight + self.code(self.codes).sum(1)
 
     def forward(self, items: torch.Tensor, biases: Sequence[torch.Tensor | None] | None = None) -> torch.Tensor:
         """Encode sequences.
@@ -87,15 +113,33 @@ class SasrecModel(nn.Module):
         Returns:
             float32 [batch, width, dimensions]; `logits` of a position foretells the item after it. Meaningless at padding.
         """
-        x = self.item(items.clamp_min(0)) + self.position.weight[: items.shape[1]]
+        known = items.clamp_min(0)
+        x = (self.item(known) if self.code is None else self.vectors()[known]) + self.position.weight[: items.shape[1]]
         x = F.dropout(x, self.dropout, self.training)
         for number, block in enumerate(self.blocks):
             x = block(x, biases[number] if biases else None)
         return self.norm(x)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Scores of all items: [..., dimensions] to [..., n_items], by the input's own embeddings."""
-        return hidden @ self.item.weight.T
+        """Scores of all items: [..., dimensions] to [..., n_items], by the input's own vectors."""
+        return hidden @ self.vectors().T
+
+
+def code_rows(semantic_ids: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
+    """Number the codes of all sources and levels through, so that one table holds their vectors.
+
+    Args:
+        semantic_ids: Per source codes, int64 [n_items, levels], and who has them, bool [n_items].
+
+    Returns:
+        int64 [n_items, levels of all sources]; ABSENT where an item lacks a source.
+    """
+    columns, first = [], ABSENT + 1
+    for codes, present in semantic_ids.values():
+        for level in codes.T:
+            columns.append(np.where(present, level + first, ABSENT))
+            first += int(level.max()) + 1
+    return torch.from_numpy(np.stack(columns, axis=1))
 
 
 def align_left(histories: torch.Tensor) -> torch.Tensor:
@@ -121,10 +165,11 @@ class Sasrec:
     """
 
     kind = "sasrec"
-    name = "SASRec"
+    with_codes = "sasrec_with_codes"
 
     def __init__(self, model: SasrecModel, counts: torch.Tensor) -> None:
         self.model = model.eval()
+        self.kind, self.name = (Sasrec.kind, "SASRec") if model.code is None else (Sasrec.with_codes, "SASRec with codes")
         self._counts = counts.to(model.item.weight.device, torch.float32)
         self.n_items = model.item.num_embeddings
         self.max_history = model.position.num_embeddings
@@ -142,11 +187,11 @@ class Sasrec:
                 scores[known] = self.model.logits(hidden)
         return scores
 
-    def save(self, folder: Path) -> None:
-        """Write it as `files.write_model` does."""
+    def describe(self) -> dict[str, Any]:
+        """All but the numbers of `tensors`, JSON-ready."""
         block = self.model.blocks[0]
         assert isinstance(block, Block)
-        description = {
+        return {
             "kind": self.kind,
             "n_items": self.n_items,
             "max_history": self.max_history,
@@ -154,12 +199,19 @@ class Sasrec:
             "heads": block.heads,
             "layers": len(self.model.blocks),
         }
-        weights = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        write_model(folder, description, {"counts": self._counts, **weights})
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What `load` needs besides `describe`."""
+        return {"counts": self._counts, **{f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}}
+
+    def save(self, folder: Path) -> None:
+        """Write it as `files.write_model` does."""
+        write_model(folder, self.describe(), self.tensors())
 
     @classmethod
     def load(cls, description: dict[str, Any], tensors: dict[str, torch.Tensor], device: str) -> "Sasrec":
         """Rebuild it from what `files.read_model` read."""
-        model = SasrecModel(description["n_items"], description["max_history"], *(description[name] for name in SCALE))
+        scale = {name: description[name] for name in ("n_items", "max_history", *SCALE)}
+        model = SasrecModel(**scale, codes=tensors.get("model.codes"))
         model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")})
         return cls(model.to(device), tensors["counts"])

@@ -1,5 +1,6 @@
 """Training SASRec: cross-entropy over the whole catalogue at every position, the best epoch on validation kept, resumable after a crash."""
 
+import hashlib
 import logging
 import math
 from collections.abc import Iterator
@@ -70,7 +71,13 @@ def training_windows(offsets: np.ndarray, items: np.ndarray, width: int) -> np.n
 
 
 def train_sasrec(
-    data: SequenceDataset, config: SasrecConfig, max_history: int, seed: int, device: str = "cpu", checkpoint: Path | None = None
+    data: SequenceDataset,
+    config: SasrecConfig,
+    max_history: int,
+    seed: int,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    codes: torch.Tensor | None = None,
 ) -> tuple[Sasrec, Progress]:
     """Train until validation stops improving, or the epochs are used up.
 
@@ -83,6 +90,7 @@ def train_sasrec(
         seed: Decides initial weights, batches and dropout.
         device: Where to train.
         checkpoint: File that is renewed after each epoch and resumed from; None = neither.
+        codes: The items' codes, from `code_rows`; None = items are known by themselves alone.
 
     Raises:
         StageError: No user has two train items, or the loss is no longer a finite number.
@@ -94,10 +102,12 @@ def train_sasrec(
     counts = torch.from_numpy(data.train_counts)
     with _reproducible(device):
         torch.manual_seed(seed)
-        model = SasrecModel(data.n_items, max_history, config.dimensions, config.heads, config.layers, config.dropout).to(device)
+        scale = (config.dimensions, config.heads, config.layers, config.dropout)
+        model = SasrecModel(data.n_items, max_history, *scale, codes=codes).to(device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        key = f"{config.model_dump_json()} {max_history} {seed} {device} {len(windows)}"
+        told = "" if codes is None else hashlib.sha256(codes.numpy().tobytes()).hexdigest()
+        key = f"{config.model_dump_json()} {max_history} {seed} {device} {len(windows)} {told}"
         progress = _resume(checkpoint, key, model, optimizer, best)
         for epoch in track(range(progress.epoch + 1, config.epochs + 1), "training SASRec, epochs", unit="epochs"):
             if progress.epoch - progress.best_epoch >= config.patience:
@@ -114,8 +124,11 @@ def train_sasrec(
                 best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
             _save(checkpoint, key, model, optimizer, best, progress)
         model.load_state_dict(best)
-    log.info("SASRec: best after epoch %d of %d, validation NDCG@10 %.4f", progress.best_epoch, progress.epoch, progress.best_value)
-    return Sasrec(model, counts), progress
+    recommender = Sasrec(model, counts)
+    log.info(
+        "%s: best after epoch %d of %d, validation NDCG@10 %.4f", recommender.name, progress.best_epoch, progress.epoch, progress.best_value
+    )
+    return recommender, progress
 
 
 def _train_epoch(model: SasrecModel, optimizer: torch.optim.Optimizer, windows: torch.Tensor, config: SasrecConfig, epoch: int) -> float:

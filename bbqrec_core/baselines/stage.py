@@ -15,10 +15,12 @@ from bbqrec_core import schema
 from bbqrec_core.baselines import load_recommenders
 from bbqrec_core.baselines.files import TENSORS
 from bbqrec_core.baselines.popularity import Popularity
+from bbqrec_core.baselines.sasrec import Sasrec, code_rows
 from bbqrec_core.baselines.sasrec_training import train_sasrec
-from bbqrec_core.baselines.tuning import tune_knn
-from bbqrec_core.dataset import SequenceDataset
-from bbqrec_core.evaluation.ranking import validation_metrics
+from bbqrec_core.baselines.tuning import as_row, tune_knn
+from bbqrec_core.baselines.with_prior import SasrecWithPrior
+from bbqrec_core.dataset import SequenceDataset, load_semantic_ids
+from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
 from bbqrec_core.recommender import Recommender
 from bbqrec_core.stage import StageContext, Statistics
 
@@ -44,29 +46,26 @@ def run(context: StageContext) -> Statistics:
     popularity.save(context.out / Popularity.kind)
     statistics["popularity_valid_ndcg_at_10"] = _judge(popularity, data)
 
+    knn = None
     if config.knn.enabled:
         knn, trials = tune_knn(data, config.knn, config.max_history, seed)
         folder = context.out / knn.kind
         knn.save(folder)
-        listed = [{**asdict(trial.settings), "valid_ndcg_at_10": trial.ndcg_at_10} for trial in trials]
-        (folder / "trials.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+        (folder / "trials.json").write_text(json.dumps([as_row(trial) for trial in trials], indent=1) + "\n", encoding="utf-8")
         curve += [(number, f"{knn.kind}/valid/ndcg_at_10", trial.ndcg_at_10) for number, trial in enumerate(trials, start=1)]
         statistics |= {"knn_valid_ndcg_at_10": _judge(knn, data), "knn_trials": len(trials)}
         statistics |= {f"knn_{name}": value for name, value in asdict(knn.settings).items()}
         log.info("co-occurrence kNN: best of %d trials: %s", len(trials), knn.settings)
 
     if config.sasrec.enabled:
-        sasrec, progress = train_sasrec(
-            data, config.sasrec, config.max_history, seed, pick_device(context.profile.compute.device), context.scratch / CHECKPOINT
-        )
-        sasrec.save(context.out / sasrec.kind)
-        curve += [(step, f"{sasrec.kind}/{name}", value) for step, name, value in progress.curve]
-        statistics |= {
-            "sasrec_valid_ndcg_at_10": _judge(sasrec, data),
-            "sasrec_epochs_run": progress.epoch,
-            "sasrec_best_epoch": progress.best_epoch,
-            "sasrec_parameters": sum(parameter.numel() for parameter in sasrec.model.parameters()),
-        }
+        _fit_sasrec(context, data, None, curve, statistics)
+        if config.sasrec.codes:
+            codes = code_rows(load_semantic_ids(context.input("quantize")))
+            with_codes = _fit_sasrec(context, data, codes, curve, statistics)
+            if config.sasrec.prior and knn is not None:
+                mixed = SasrecWithPrior.fit(with_codes, knn, sample_users(data.valid, config.sasrec.selection_users, seed))
+                mixed.save(context.out / mixed.kind)
+                statistics |= {f"{mixed.kind}_valid_ndcg_at_10": _judge(mixed, data), f"{mixed.kind}_weight": mixed.mixture.prior.level}
 
     columns: list[list[Any]] = [list(column) for column in zip(*curve, strict=True)] or [[], [], []]
     arrays = [pa.array(column, type=kind) for column, kind in zip(columns, schema.CURVE.types, strict=True)]
@@ -74,6 +73,25 @@ def run(context: StageContext) -> Statistics:
     statistics["models"] = ", ".join(recommender.name for recommender in load_recommenders(context.out))
     statistics["nan_values"] = _non_finite(context.out)
     return statistics
+
+
+def _fit_sasrec(
+    context: StageContext, data: SequenceDataset, codes: torch.Tensor | None, curve: list[tuple[int, str, float]], statistics: Statistics
+) -> Sasrec:
+    """Train and save a SASRec, with codes or without, and add what is to be told of it."""
+    config, seed = context.profile.baselines, context.profile.seed
+    device = pick_device(context.profile.compute.device)
+    checkpoint = context.scratch / (CHECKPOINT if codes is None else f"codes_{CHECKPOINT}")
+    sasrec, progress = train_sasrec(data, config.sasrec, config.max_history, seed, device, checkpoint, codes)
+    sasrec.save(context.out / sasrec.kind)
+    curve += [(step, f"{sasrec.kind}/{name}", value) for step, name, value in progress.curve]
+    statistics |= {
+        f"{sasrec.kind}_valid_ndcg_at_10": _judge(sasrec, data),
+        f"{sasrec.kind}_epochs_run": progress.epoch,
+        f"{sasrec.kind}_best_epoch": progress.best_epoch,
+        f"{sasrec.kind}_parameters": sum(parameter.numel() for parameter in sasrec.model.parameters()),
+    }
+    return sasrec
 
 
 def pick_device(wanted: str) -> str:

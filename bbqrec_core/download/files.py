@@ -13,6 +13,7 @@ import re
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import httpx
 
@@ -25,6 +26,9 @@ from bbqrec_core.download.steps import Steps
 
 PART = ".part"
 STEP_BYTES = 1 << 20
+
+Cut = Literal["taken", "refused", "useless"]
+"""A compressed file that is cut off, as some are published, is taken; or refused, though an option would use it; or of no use at all."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Received:
         sync_folder(target.parent)
 
 
-async def receive(client: Client, url: str, target: Path, max_bytes: int, patience: Patience, accept_cut: bool = False) -> Received:
+async def receive(client: Client, url: str, target: Path, max_bytes: int, patience: Patience, cut: Cut = "refused") -> Received:
     """Get a file, beginning where an earlier call was interrupted.
 
     Args:
@@ -85,7 +89,7 @@ async def receive(client: Client, url: str, target: Path, max_bytes: int, patien
         target: Where it is to go; call `settle` for that.
         max_bytes: A larger file is refused.
         patience: With the server.
-        accept_cut: Take a compressed file that is cut off too: some are published so.
+        cut: What to do with a compressed file that is cut off.
 
     Raises:
         FailedDownload: It cannot be had, is too large, or is not what its name says. What came of it stays only if it can be gone on with.
@@ -101,7 +105,7 @@ async def receive(client: Client, url: str, target: Path, max_bytes: int, patien
         return furthest > before
 
     version = await persist(lambda: _attempt(client, url, part, target.name, max_bytes), patience, got_further)
-    return await asyncio.to_thread(_verified, part, version, target.name, accept_cut)
+    return await asyncio.to_thread(_verified, part, version, target.name, cut)
 
 
 async def _attempt(client: Client, url: str, part: Path, name: str, max_bytes: int) -> Version:
@@ -162,17 +166,20 @@ def _refuse_early(part: Path, name: str, head: bytes) -> None:
         raise
 
 
-def _verified(part: Path, version: Version, name: str, accept_cut: bool) -> Received:
+def _verified(part: Path, version: Version, name: str, cut: Cut) -> Received:
     with part.open("rb") as file:
         head = file.read(HEAD_BYTES)
     _refuse_early(part, name, head)
     damage = damage_of(part)
-    if damage and not (accept_cut and "cut off" in damage):
+    is_cut = damage is not None and "cut off" in damage
+    if damage and not (is_cut and cut == "taken"):
         _clear(part)
+        published_so = {
+            "refused": " If it is published so, ingest.use_cut_files: true takes what comes before the cut." if is_cut else "",
+            "useless": " If it is published so, get it elsewhere: it is of use only whole.",
+        }
         raise FailedDownload(
-            "the file is damaged, here or at its source",
-            f"it {damage}",
-            way_out="Fetch it again. If it is published so, ingest.use_cut_files: true takes what comes before the cut.",
+            "the file is damaged, here or at its source", f"it {damage}", way_out=f"Fetch it again.{published_so.get(cut, '')}"
         )
     return Received(part, version, part.stat().st_size, sha256_of_file(part), damage)
 

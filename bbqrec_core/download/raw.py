@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from bbqrec_core.digests import sha256_of_file
 from bbqrec_core.download.failures import FailedDownload
-from bbqrec_core.download.files import receive
+from bbqrec_core.download.files import Cut, receive
 from bbqrec_core.download.manifest import MANIFEST, Entry, read_manifest, write_manifest
 from bbqrec_core.download.network import Client
 from bbqrec_core.download.retry import Patience
@@ -81,7 +81,7 @@ async def fetch_files(
         wanted: Which.
         folder: The raw folder.
         config: The profile's section `source.download`.
-        accept_cut: Take compressed files that are cut off too.
+        accept_cut: Take compressed files that are cut off too, but for those that are of use only whole.
         digest: SHA-256 of a file; one that remembers saves reading large files again.
         patience: With servers; by default what `config` says.
 
@@ -139,7 +139,8 @@ async def _fetch(
     assert file.url is not None
     log.info("fetching %s from %s", file.path, file.url)
     target = folder / file.path
-    received = await receive(client, file.url, target, config.max_file_bytes, patience, accept_cut)
+    cut: Cut = "useless" if file.only_whole else "taken" if accept_cut else "refused"
+    received = await receive(client, file.url, target, config.max_file_bytes, patience, cut)
     version = received.version
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = Entry(file.url, received.bytes, received.sha256, version.etag, version.last_modified, now)

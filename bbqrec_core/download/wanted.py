@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from bbqrec_core.errors import SourceError
 from bbqrec_core.ingest.config import SourceConfig
-from bbqrec_core.ingest.sources import addresses, is_path, is_pattern, matching_files, raw_folder, safe_path, wanted
+from bbqrec_core.ingest.sources import ONLY_WHOLE, addresses, is_path, is_pattern, matching_files, raw_folder, safe_path, wanted
 
 OVERVIEW = "overview"
 """Key of `source.urls` for a page that people can read: no file."""
@@ -26,11 +26,13 @@ class WantedFile:
         path: Relative to the raw folder, with forward slashes.
         url: Where to get it; None where the profile does not say.
         page: Where people can read of it.
+        only_whole: Whether no beginning of it will do, should it be cut off.
     """
 
     path: str
     url: str | None
     page: str | None = None
+    only_whole: bool = False
 
 
 def image_folder(source: SourceConfig) -> Path | None:
@@ -61,9 +63,10 @@ def wanted_files(source: SourceConfig) -> list[WantedFile]:
                 paths[path] = urls.get(path)
     paths |= {path: url for path, url in urls.items() if path not in paths}
     base = source.download.base_url
+    whole = {path for key in ONLY_WHOLE for path in asked.get(key, ())}
     if base:
-        return [WantedFile(path, f"{base.rstrip('/')}/{quote(path)}") for path in paths]
-    return [WantedFile(path, url, source.urls.get(OVERVIEW)) for path, url in paths.items()]
+        return [WantedFile(path, f"{base.rstrip('/')}/{quote(path)}", only_whole=path in whole) for path in paths]
+    return [WantedFile(path, url, source.urls.get(OVERVIEW), path in whole) for path, url in paths.items()]
 
 
 def _require_known(source: SourceConfig, asked: Mapping[str, list[str]]) -> None:

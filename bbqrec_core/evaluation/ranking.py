@@ -63,7 +63,11 @@ def rank_targets(scores: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Ten
         above and tied, int64 [batch] each; the target itself is in neither.
     """
     own = scores.gather(1, targets[:, None])
-    return (scores > own).sum(1), (scores == own).sum(1) - 1
+    if scores.device.type != "cpu":
+        return (scores > own).sum(1), (scores == own).sum(1) - 1
+    values, others = own.numpy(), scores.numpy()  # numpy counts ten times faster than torch sums booleans
+    above, tied = (np.count_nonzero(found, axis=1) for found in (others > values, others == values))
+    return torch.from_numpy(above), torch.from_numpy(tied) - 1
 
 
 def mask_histories(scores: torch.Tensor, rows: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -201,7 +205,7 @@ def _batches(score: ScoreFunction, name: str, split: EvalSplit) -> Iterator[tupl
         stop = min(start + size, len(split))
         with torch.inference_mode():
             scores = score(torch.from_numpy(split.histories[start:stop])).to(torch.float32)
-        if not torch.isfinite(scores).all():
+        if not _finite(scores):
             bad = int((~torch.isfinite(scores)).any(dim=1).nonzero()[0])
             raise StageError(
                 f"{name} gives user {split.users[start + bad]} scores that are not finite numbers, so nothing can be ranked by them.",
@@ -211,3 +215,7 @@ def _batches(score: ScoreFunction, name: str, split: EvalSplit) -> Iterator[tupl
         targets = torch.from_numpy(split.targets[start:stop])
         yield scores, rows.to(scores.device), items.to(scores.device), targets.to(scores.device)
         start, size = stop, max(1, min(MAX_BATCH, MAX_SCORES // scores.shape[1]))
+
+
+def _finite(scores: torch.Tensor) -> bool:
+    return bool(np.isfinite(scores.numpy()).all() if scores.device.type == "cpu" else torch.isfinite(scores).all())

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def run(context: StageContext) -> Statistics:
-    """Evaluate the trained model and every baseline.
+    """Evaluate the trained model, the same without its prior, and every baseline.
 
     Files: `metrics.parquet`, `ranks.parquet`, `comparisons.parquet`, `examples.parquet`.
 
@@ -42,11 +42,20 @@ def run(context: StageContext) -> Statistics:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     ours = load_recommender(context.input("train"), device)
-    return evaluate(context, [ours, *load_recommenders(context.input("baselines"), device)])
+    parts = [ours.without_prior()] if ours.uses_prior else []
+    return evaluate(context, [ours, *load_recommenders(context.input("baselines"), device)], parts)
 
 
-def evaluate(context: StageContext, recommenders: Sequence[Recommender]) -> Statistics:
-    """Evaluate recommenders, of which the first is ours; see `run`."""
+def evaluate(context: StageContext, recommenders: Sequence[Recommender], parts: Sequence[Recommender] = ()) -> Statistics:
+    """Evaluate recommenders, of which the first is ours; see `run`.
+
+    Args:
+        context: The stage's.
+        recommenders: Ours, then baselines.
+        parts: Ours with something switched off: shown and compared like baselines, but never the best of them.
+    """
+    baselines = [recommender.name for recommender in recommenders[1:]]
+    recommenders = [recommenders[0], *parts, *recommenders[1:]]
     config, seed = context.profile.evaluation, context.profile.seed
     data = SequenceDataset.load(context.input("ingest"), max(1, *(recommender.max_history for recommender in recommenders)))
     _check(recommenders, data)
@@ -58,7 +67,7 @@ def evaluate(context: StageContext, recommenders: Sequence[Recommender]) -> Stat
         for name, split in (("valid", data.valid), ("test", data.test)):
             rankings[name][recommender.name] = rank_split(recommender, split, HEADLINE_K)
     test = rankings["test"]
-    opponent = best_baseline(ours, test)
+    opponent = best_baseline(baselines, test)
 
     metrics = pa.concat_tables(
         metrics_table(name, split, data, rankings[name], ks, seed, config.bootstrap_samples)

@@ -77,7 +77,7 @@ def account(database: Database, books: Books, rounds: list[Round], kept: int, be
     Returns:
         For interactions `lines_read` = `interactions` + `duplicates` + `filtered` + `lines_rejected` + `accounting_difference`, for
         items `metadata_lines_read` = `metadata_items` + `metadata_duplicates` + `metadata_rejected` + `metadata_accounting_difference`,
-        and what sql/statistics_*.sql say.
+        and what sql/statistics_*.sql say. A file's "lines" are what `schema.FILES` counts as such.
     """
     of_interactions = database.row("statistics_interactions", deduplicated=deduplicated)
     of_items, of_metadata = database.row("statistics_items"), database.row("statistics_metadata")
@@ -109,6 +109,7 @@ def account(database: Database, books: Books, rounds: list[Round], kept: int, be
         **of_interactions,
         **of_items,
         **database.row("statistics_cleaning"),
+        "unknown_item_share": _share(of_items["items_without_metadata"], of_interactions["items"]) if metadata else 0.0,
         "filtered_by_rating": below,
         "filtered_by_kcore": candidates - left,
         "variants_folded": sum(intake.folded for intake in reviews),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from bbqrec_core.ingest.config import IngestConfig
 from bbqrec_core.ingest.intake import Books, Intake, Reject
+from bbqrec_core.ingest.json_objects import DamagedObjectError
 from bbqrec_core.ingest.lines import DamagedLinesError
 
 log = logging.getLogger(__name__)
@@ -17,7 +18,7 @@ Read = Callable[[int | None], int]
 
 
 def read_or_use_beginning(books: Books, intake: Intake, config: IngestConfig, read: Read, unit: str = "lines") -> None:
-    """Read a file; if it is cut off and the profile wants it, use the whole lines before the cut.
+    """Read a file; if it is cut off and the profile wants it, use the whole lines, or entries, before the cut.
 
     Args:
         books: Where what is read is kept, and forgotten again when damage is met.
@@ -27,14 +28,14 @@ def read_or_use_beginning(books: Books, intake: Intake, config: IngestConfig, re
         unit: What the file's lines are counted as.
 
     Raises:
-        DamagedLinesError: The file is cut or altered, and is not to be used, or nothing of it can be.
+        DamagedLinesError, DamagedObjectError: The file is cut or altered, and is not to be used, or nothing of it can be.
     """
     try:
         read(None)
-    except DamagedLinesError as error:
+    except (DamagedLinesError, DamagedObjectError) as error:
         if not config.use_cut_files or not error.damage.usable_bytes:
             raise
-        log.warning("%s %s; only the whole lines before that are used", intake.name, error.damage.problem)
+        log.warning("%s %s; only the whole %s before that are used", intake.name, error.damage.problem, unit)
         books.take_back(intake)
         end = read(error.damage.usable_bytes)
         if not intake.lines:

@@ -7,6 +7,7 @@ import functools
 import logging
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
@@ -94,12 +95,18 @@ class Database:
         """
         columns = ", ".join(f'"{name}"' for name in schema.names)
         reader = self._connection.sql(f"SELECT {columns} FROM {table} ORDER BY {order}").to_arrow_reader(ROWS_PER_GROUP)
-        written = 0
-        with closing(reader), pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        rows = 0
+        # One group is encoded while the next comes from DuckDB.
+        with closing(reader), pq.ParquetWriter(path, schema, compression="zstd") as writer, ThreadPoolExecutor(1) as encoder:
+            writing: Future[None] | None = None
             for group in _regroup(reader, schema):
-                writer.write_table(group, row_group_size=ROWS_PER_GROUP)
-                written += len(group)
-        return written
+                if writing is not None:
+                    writing.result()
+                writing = encoder.submit(writer.write_table, group, row_group_size=ROWS_PER_GROUP)
+                rows += len(group)
+            if writing is not None:
+                writing.result()
+        return rows
 
 
 def _regroup(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.Table]:

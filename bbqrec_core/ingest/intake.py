@@ -18,7 +18,8 @@ from bbqrec_core.ingest.database import Database
 
 log = logging.getLogger(__name__)
 
-Content = Literal["interactions", "items"]
+Content = Literal["interactions", "items", "item names", "codes"]
+"""What a file holds; of the last two, which belong to published splits, no line may be broken, and none is gathered here."""
 READ_INTERACTIONS = pa.schema(
     [
         ("file", pa.int32()),  # number of the file, in the order of reading

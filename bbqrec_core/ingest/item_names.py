@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bbqrec_core.errors import SourceError
+from bbqrec_core.ingest.intake import Intake
 from bbqrec_core.ingest.lines import DamagedLinesError, LongLine, read_lines, screen
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -62,26 +63,32 @@ class ItemNames:
         return (name, None) if name is not None else ("", UNKNOWN)
 
 
-def read_item_names(path: Path | None) -> ItemNames:
+def read_item_names(intake: Intake | None) -> ItemNames:
     """Read `item2id`: an item's name and its number a line, with a tab or spaces between them.
+
+    Args:
+        intake: The file; None where the split has none.
 
     Raises:
         SourceError: The file is damaged, a line is no such pair, or a name or number is repeated.
     """
-    if path is None:
+    if intake is None:
         return ItemNames(None)
+    intake.format = "item names, text lines"
     try:
-        return ItemNames(_read(path))
+        return ItemNames(_read(intake))
     except DamagedLinesError as error:  # no beginning of it will do: the items after the cut would have no names
-        raise SourceError(f"{path} {error.damage.problem}. Nothing of the file was used.", "Get the file again.") from None
+        raise SourceError(f"{intake.path} {error.damage.problem}. Nothing of the file was used.", "Get the file again.") from None
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(intake: Intake) -> dict[str, str]:
+    path = intake.path
     by_number: dict[str, str] = {}
     names: set[str] = set()
     for block in read_lines(path):
         if isinstance(block, LongLine):
             raise _error(path, block.number, "it is longer than 16 MiB")
+        intake.lines += len(block)
         unusable = screen(block)
         for index in range(len(block)):
             number_of_line = block.first_line + index

@@ -1,13 +1,13 @@
 """Reads a file that is one large JSON object, entry by entry: memory holds one entry at a time, and a key that is repeated shows.
 
-What the entries mean does not belong here.
+Each entry comes with its place in the file. What entries mean does not belong here.
 """
 
 import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bbqrec_core.errors import SourceError
 from bbqrec_core.ingest.decompress import DamagedFileError, read_chunks
@@ -15,6 +15,52 @@ from bbqrec_core.ingest.lines import BOM
 
 MAX_ENTRY_CHARACTERS = 1 << 26
 SPACE = " \t\r\n"
+MARK = BOM.decode("utf-8")
+BETWEEN_TOKENS = '[]{},:"' + SPACE
+
+
+class Entry(NamedTuple):
+    """A key and its value.
+
+    Attributes:
+        key: The key.
+        value: The value.
+        line: Physical line, from 1, on which the key begins; one line may hold many entries, and an entry span many lines.
+        byte: Where the key begins in the decompressed file.
+        raw: The entry's bytes, from its key to the end of its value.
+    """
+
+    key: str
+    value: Any
+    line: int
+    byte: int
+    raw: bytes
+
+    @property
+    def end(self) -> int:
+        """Where the value ends in the decompressed file."""
+        return self.byte + len(self.raw)
+
+
+class DamagedObjectError(SourceError):
+    """The file is cut off, compressed or not, or altered.
+
+    Args:
+        path: The file.
+        damage: What is wrong with it.
+        whole_entries: Entries that came out whole before the damage was met.
+
+    Attributes:
+        damage: What is wrong with it.
+    """
+
+    def __init__(self, path: Path, damage: DamagedFileError, whole_entries: int) -> None:
+        option = "; or set ingest.use_cut_files: true, which uses the entries before the damage and tags the results `partial`"
+        super().__init__(
+            f"{path} {damage.problem}. The last whole entry before that is number {whole_entries:,}; nothing of the file was used.",
+            f"Get the file again, and compare its size or checksum with the published one{option if damage.usable_bytes else ''}.",
+        )
+        self.damage = damage
 
 
 def is_one_object(beginning: bytes) -> bool:
@@ -38,57 +84,115 @@ def is_one_object(beginning: bytes) -> bool:
     return not values or 3 * sum(not isinstance(value, list | dict) for value in values) < len(values)
 
 
-def read_entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield key and value of each entry, in order.
+def read_entries(path: Path, upto: int | None = None) -> Iterator[Entry]:
+    """Yield the entries of an object, in order.
+
+    Args:
+        path: A compressed or a plain file.
+        upto: Read only so many decompressed bytes, and of those only whole entries; None reads all, and the object must be closed.
 
     Raises:
-        SourceError: The file is empty, damaged, no JSON object, or an entry is too large.
+        DamagedObjectError: The file is cut or altered. What was given out before must then be thrown away.
+        SourceError: The file is empty, no JSON object, or an entry is too large.
     """
+    scanner = _Scanner(path, upto)
+    found = 0
     try:
-        yield from _Scanner(path).entries()
+        for entry in scanner.entries():
+            found += 1
+            yield entry
     except DamagedFileError as damage:
-        raise SourceError(f"{path} {damage.problem}. Nothing of the file was used.", "Get the file again.") from None
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8: {error.reason}.", "Get the file again.") from None
+        raise DamagedObjectError(path, damage, found) from None
+
+
+class _BadTextError(Exception):
+    """The text is no JSON object, whatever may follow."""
+
+
+class _EndOfPartError(Exception):
+    """What was to be read ends, and not with the object."""
 
 
 class _Scanner:
-    """A window on the text of a file."""
+    """A window on the text of a file, from the beginning of an entry on."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, upto: int | None) -> None:
         self._path = path
+        self._upto = upto
         self._chunks = read_chunks(path)
-        self._decode = codecs.getincrementaldecoder("utf-8")()
-        self._decoder = json.JSONDecoder()
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
+        self._json = json.JSONDecoder()
+        self._read_bytes = 0
         self._text = ""
         self._place = 0
-        self._before = 0  # characters that the window has left behind
-        self._more()
-        self._text = self._text.removeprefix(BOM.decode("utf-8"))
+        self._start = 0  # of the entry, in the window
+        self._line, self._byte = 1, 0  # where that is in the file
 
-    def entries(self) -> Iterator[tuple[str, Any]]:
+    def entries(self) -> Iterator[Entry]:
+        try:
+            yield from self._entries()
+        except _EndOfPartError:
+            return
+        except (_BadTextError, UnicodeDecodeError) as error:
+            if self._upto is None:
+                for _ in self._chunks:  # that the file is damaged is the greater truth
+                    pass
+            if isinstance(error, UnicodeDecodeError):
+                raise SourceError(f"{self._path} is not UTF-8: {error.reason}.", "Get the file again.") from None
+            self._begin_entry()
+            raise SourceError(
+                f"{self._path} is not one JSON object: {error}, at or after line {self._line:,}, byte {self._byte:,}.",
+                "Get the file again.",
+            ) from None
+
+    def _entries(self) -> Iterator[Entry]:
+        self._next()
+        self._place += self._text.startswith(MARK)
         self._expect("{")
         if self._next() == "}":
             self._place += 1
         else:
             while True:
-                key = self._value()
-                if not isinstance(key, str):
-                    raise self._error("a key is no text")
-                self._expect(":")
-                yield key, self._value()
+                yield self._entry()
                 if self._expect(",}") == "}":
                     break
-        if self._next():
-            raise self._error("something follows the object")
+        if self._next() or self._utf8.getstate()[0]:  # the beginning of a character is something, too
+            raise _BadTextError("something follows the object")
 
-    def _more(self) -> bool:
-        """Move the window on; False at the end of the file."""
-        chunk = next(self._chunks, None)
-        text = self._decode.decode(chunk or b"", final=chunk is None)
-        self._before += self._place
-        self._text, self._place = self._text[self._place :] + text, 0
-        return chunk is not None
+    def _entry(self) -> Entry:
+        self._next()
+        self._begin_entry()
+        key = self._value()
+        if not isinstance(key, str):
+            raise _BadTextError("a key is no text")
+        self._expect(":")
+        value = self._value()
+        return Entry(key, value, self._line, self._byte, self._text[self._start : self._place].encode())
+
+    def _begin_entry(self) -> None:
+        """An entry begins here."""
+        passed = self._text[self._start : self._place]
+        self._line += passed.count("\n")
+        self._byte += len(passed) if passed.isascii() else len(passed.encode())
+        self._start = self._place
+
+    def _more(self, least: int = 1) -> bool:
+        """Let the window end further on, by so many characters if there are so many; False at the end of what is read."""
+        parts = [self._text[self._start :]]
+        found = 0
+        while found < least and (chunk := self._chunk()):
+            parts.append(self._utf8.decode(chunk))
+            found += len(parts[-1])
+        self._text = "".join(parts)
+        self._place, self._start = self._place - self._start, 0
+        return found > 0
+
+    def _chunk(self) -> bytes:
+        """What comes next of the file; empty at the end of what is to be read."""
+        left = None if self._upto is None else self._upto - self._read_bytes
+        chunk = next(self._chunks, b"")[:left] if left != 0 else b""  # what lies beyond is never touched
+        self._read_bytes += len(chunk)
+        return chunk
 
     def _next(self) -> str:
         """The next character that is no space; empty at the end."""
@@ -102,29 +206,47 @@ class _Scanner:
 
     def _expect(self, characters: str) -> str:
         found = self._next()
-        if not found or found not in characters:
-            raise self._error(f"there is {found!r} instead of {' or '.join(characters)}" if found else "the file ends too early")
+        if not found:
+            raise self._end()
+        if found not in characters:
+            raise _BadTextError(f"there is {found!r} instead of {' or '.join(characters)}")
         self._place += 1
         return found
 
     def _value(self) -> Any:
         self._next()
         while True:
-            problem = "the file ends too early"
+            problem, where = "", None  # characters of the value before it failed; None where what is there may go on
             try:
-                value, end = self._decoder.raw_decode(self._text, self._place)
-                if end < len(self._text):  # else a number may go on
+                value, end = self._json.raw_decode(self._text, self._place)
+                if end < len(self._text) or not isinstance(value, int | float):  # a number may go on
+                    self._check_length(end, problem)
                     self._place = end
                     return value
-            except ValueError as error:
-                problem = str(error)
+            except json.JSONDecodeError as error:
+                problem, where = error.msg, None if error.msg.startswith("Unterminated") else error.pos - self._place
+            except ValueError as error:  # a whole number of thousands of digits
+                raise _BadTextError(str(error)) from None
             except RecursionError:
-                raise self._error("it is nested too deeply") from None
-            if len(self._text) - self._place > MAX_ENTRY_CHARACTERS:
-                raise self._error(f"an entry is longer than {MAX_ENTRY_CHARACTERS:,} characters, or is no JSON ({problem})")
-            if not self._more():
-                raise self._error(problem)
+                raise _BadTextError("it is nested too deeply") from None
+            self._check_length(len(self._text), problem)
+            if not self._more(len(self._text) - self._place):  # twice as much: a long value is not to be parsed again and again
+                is_cut = where is None or self._place + where >= self._last_token()
+                raise self._end() if is_cut else _BadTextError(problem)
 
-    def _error(self, problem: str) -> SourceError:
-        place = self._before + self._place
-        return SourceError(f"{self._path} is not one JSON object: {problem}, at or after character {place:,}.", "Get the file again.")
+    def _check_length(self, end: int, problem: str) -> None:
+        if end - self._place > MAX_ENTRY_CHARACTERS:
+            why = f", or is no JSON ({problem})" if problem else ""
+            raise _BadTextError(f"an entry is longer than {MAX_ENTRY_CHARACTERS:,} characters{why}")
+
+    def _last_token(self) -> int:
+        """Where the window's last token begins, which the end of the file may have cut."""
+        text = self._text.rstrip(SPACE)
+        return max(text.rfind(character) for character in BETWEEN_TOKENS) + 1
+
+    def _end(self) -> Exception:
+        if self._upto is not None:
+            return _EndOfPartError()
+        return DamagedFileError(
+            f"is cut off: it ends at byte {self._read_bytes:,} of its text, in the middle of its JSON object", self._read_bytes
+        )

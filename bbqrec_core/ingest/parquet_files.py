@@ -1,6 +1,7 @@
 """Reads a table that is written as Parquet, batch by batch. What columns mean does not belong here."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 
 import duckdb
@@ -73,13 +74,39 @@ def _read_batch(books: Books, intake: Intake, query: TableQuery, batch: pa.Recor
     intake.lines += len(batch)
     columns = {name: _plain(batch.column(name)) for name in query.wanted}
     bad = sorted({row for column in columns.values() for row in _not_utf8(column, 0)})
-    rejects = [Reject(first + row, None, "not UTF-8") for row in bad]
+    rejects = [_not_utf8_reject(first + row, {name: column.slice(row, 1) for name, column in columns.items()}, keep_text) for row in bad]
     rows = pa.array(sorted(set(range(len(batch))) - set(bad)), pa.int64())
     if bad:
         columns = {name: column.take(rows) for name, column in columns.items()}
     for number, reason, text in parse_rows(books, intake, query, pc.add(rows, first), columns):
         rejects.append(Reject(number, None, reason, hashlib.sha256(text.encode()).hexdigest(), text if keep_text else None))
     books.reject(intake, sorted(rejects, key=lambda reject: reject.line or 0))
+
+
+def _not_utf8_reject(number: int, cells: dict[str, pa.Array], keep_text: bool) -> Reject:
+    """The reject of a row with text that is no UTF-8: rendered as JSON all the same, the bytes of its texts as they are."""
+    row = {name: cell.cast(_with_bytes(cell.type))[0].as_py() for name, cell in cells.items()}
+    rendered = json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=_as_text).encode("utf-8", "surrogateescape")
+    text = rendered.decode("utf-8", errors="replace") if keep_text else None
+    return Reject(number, None, "not UTF-8", hashlib.sha256(rendered).hexdigest(), text)
+
+
+def _with_bytes(kind: pa.DataType) -> pa.DataType:
+    """A type with bytes where it has text, inside of lists too."""
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind):
+        return pa.list_(_with_bytes(kind.value_type))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_with_bytes(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_with_bytes(field.type)) for field in kind])
+    return kind
+
+
+def _as_text(value: object) -> str:
+    """What JSON has no type for; bytes that are no UTF-8 become surrogates, which `surrogateescape` turns back."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
 def _plain(column: pa.Array) -> pa.Array:

@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from bbqrec_core.errors import SourceError
 from bbqrec_core.ingest.config import IngestConfig, ItemColumns
+from bbqrec_core.ingest.cut_files import read_or_use_beginning
 from bbqrec_core.ingest.dialects import recognise
 from bbqrec_core.ingest.intake import Books, Intake, Reject
 from bbqrec_core.ingest.item_names import ItemNames
-from bbqrec_core.ingest.json_objects import is_one_object, read_entries
+from bbqrec_core.ingest.json_objects import Entry, is_one_object, read_entries
 from bbqrec_core.ingest.line_files import LineFormat, read_line_file
 from bbqrec_core.ingest.table_rows import RECORDS_PER_BLOCK, items_query, parse_texts
 from bbqrec_core.ingest.tables import beginning
@@ -34,7 +35,10 @@ def read_sequence_items(books: Books, intake: Intake, names: ItemNames, config: 
         SourceError: It is empty, damaged, or written in no known way.
     """
     if is_one_object(beginning(intake.path, whole_line=True)):
-        _read_object(books, intake, names, config.keep_reject_text)
+        intake.format = "items, one JSON object"
+        read_or_use_beginning(
+            books, intake, config, lambda upto: _read_object(books, intake, names, config.keep_reject_text, upto), "items"
+        )
         intake.tell()
         return
 
@@ -55,36 +59,40 @@ def read_sequence_items(books: Books, intake: Intake, names: ItemNames, config: 
             )
 
 
-def _read_object(books: Books, intake: Intake, names: ItemNames, keep_text: bool) -> None:
-    intake.format = "items, one JSON object"
-    block: dict[int, str] = {}
+def _read_object(books: Books, intake: Intake, names: ItemNames, keep_text: bool, upto: int | None) -> int:
+    """Read a file that is one JSON object, or its beginning; returns where the last entry read ends."""
+    block: dict[int, Entry] = {}
+    texts: list[str] = []
     rejects: list[Reject] = []
+    end = 0
 
-    def reject(number: int, reason: str, text: str) -> None:
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        rejects.append(Reject(number, None, reason, digest, text if keep_text else None))
+    def reject(entry: Entry, reason: str) -> None:
+        text = entry.raw.decode("utf-8") if keep_text else None
+        rejects.append(Reject(entry.line, entry.byte, reason, hashlib.sha256(entry.raw).hexdigest(), text))
 
     def parse() -> None:
-        for number, reason, text in parse_texts(
-            books, intake, QUERY, pa.array(block, pa.int64()), pa.array(list(block.values()), pa.string())
-        ):
-            reject(number, reason, text)
-        books.reject(intake, sorted(rejects, key=lambda row: row.line or 0))
+        for number, reason, _ in parse_texts(books, intake, QUERY, pa.array(block, pa.int64()), pa.array(texts, pa.string())):
+            reject(block[number], reason)
+        books.reject(intake, sorted(rejects, key=lambda row: row.byte or 0))
         block.clear()
+        texts.clear()
         rejects.clear()
 
-    for key, value in read_entries(intake.path):
+    for entry in read_entries(intake.path, upto):
         intake.lines += 1
-        name, problem = names.resolve(key)
-        if problem is None and not isinstance(value, dict):
+        end = entry.end
+        name, problem = names.resolve(entry.key)
+        if problem is None and not isinstance(entry.value, dict):
             problem = "not a JSON object"
         if problem is not None:
-            reject(intake.lines, problem, json.dumps({key: value}))
-            continue
-        block[intake.lines] = json.dumps({**value, ITEM: name})
-        if len(block) == RECORDS_PER_BLOCK:
+            reject(entry, problem)
+        else:
+            block[intake.lines] = entry
+            texts.append(json.dumps({**entry.value, ITEM: name}))
+        if len(block) + len(rejects) >= RECORDS_PER_BLOCK:
             parse()
     parse()
+    return end
 
 
 def _has_item_id(line: bytes) -> bool:

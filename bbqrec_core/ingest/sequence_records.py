@@ -7,6 +7,7 @@
 What becomes of the records does not belong here.
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -30,25 +31,31 @@ class Record(NamedTuple):
         user: The user's key, not yet looked at.
         items: Its items, not yet looked at.
         problem: Why they cannot be used; None if they may be.
-        byte: Where the record begins in the decompressed file; None where that is not known.
-        end: Where it ends.
-        raw: Its line; None where it has none.
+        line: The physical line on which the record begins, from 1.
+        byte: Where it begins in the decompressed file.
+        end: Where it ends there.
+        raw: Its bytes: its line, or its entry; empty if they are too long to be kept.
         sha256: Of a line that is too long to be kept.
     """
 
     user: Any
     items: Any
-    problem: str | None = None
-    byte: int | None = None
-    end: int = 0
-    raw: bytes | None = None
+    problem: str | None
+    line: int
+    byte: int
+    end: int
+    raw: bytes
     sha256: str | None = None
 
+    def digest(self) -> str:
+        """SHA-256 of its bytes, hexadecimal."""
+        return self.sha256 or hashlib.sha256(self.raw).hexdigest()
 
-def object_records(path: Path) -> Iterator[Record]:
+
+def object_records(path: Path, upto: int | None) -> Iterator[Record]:
     """Records of a file that is one JSON object."""
-    for user, items in read_entries(path):
-        yield Record(user, items)
+    for entry in read_entries(path, upto):
+        yield Record(entry.key, entry.value, None, entry.line, entry.byte, entry.end, entry.raw)
 
 
 def text_records(path: Path, upto: int | None) -> Iterator[Record]:
@@ -72,14 +79,15 @@ def json_line_records(path: Path, upto: int | None, config: SequencesConfig) -> 
 
 def _records(block: LineBlock | LongLine, parse: Parse) -> Iterator[Record]:
     if isinstance(block, LongLine):
-        yield Record(None, None, TOO_LONG, block.byte, block.byte, None, block.sha256)
+        yield Record(None, None, TOO_LONG, block.number, block.byte, block.byte, b"", block.sha256)
         return
     unusable = screen(block)
     starts, ends = block.starts.tolist(), block.ends.tolist()
     for index in range(len(block)):
         line = block.line(index)
         user, items, problem = (None, None, unusable[index]) if index in unusable else parse(line)
-        yield Record(user, items, problem, block.first_byte + starts[index], block.first_byte + ends[index], line)
+        byte, end = block.first_byte + starts[index], block.first_byte + ends[index]
+        yield Record(user, items, problem, block.first_line + index, byte, end, line)
 
 
 def _split(line: bytes) -> tuple[Any, Any, str | None]:

@@ -1,11 +1,10 @@
 """Reads published research splits as they are: each user's items in order, which stands in for time.
 
-A line of these files is an entry: an interaction, or a user of which nothing can be used. How files are written is in
-`sequence_records.py`; users and items get other numbers by the seed later, as those of any source.
+What is counted of these files is not their lines but their entries: an interaction each, or a user of which nothing can be used. A reject
+says on which physical line, and at which byte, its user's record begins. How files are written is in `sequence_records.py`; users and items
+get other numbers by the seed later, as those of any source.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator
 
@@ -16,7 +15,7 @@ from bbqrec_core.errors import SourceError
 from bbqrec_core.ingest.config import IngestConfig, SequencesConfig
 from bbqrec_core.ingest.cut_files import read_or_use_beginning
 from bbqrec_core.ingest.given_codes import read_given_codes
-from bbqrec_core.ingest.intake import Books, Intake, Reject
+from bbqrec_core.ingest.intake import Books, Content, Intake, Reject
 from bbqrec_core.ingest.item_names import ItemNames, as_name, name_problem, read_item_names
 from bbqrec_core.ingest.json_objects import is_one_object
 from bbqrec_core.ingest.sequence_items import read_sequence_items
@@ -45,13 +44,19 @@ def read_sequences(books: Books, files: SourceFiles, split: SequencesConfig, con
     Raises:
         SourceError: A file is empty, damaged, or written in no known way; or a name or code is broken.
     """
-    names = read_item_names(files.one("sequences.item2id"))
+
+    def one(key: str, content: Content) -> Intake | None:
+        path = files.one(key)
+        return None if path is None else books.open(path, files.name_of(path), content)
+
+    names = read_item_names(one("sequences.item2id", "item names"))
     users: set[str] = set()
     for path in files.of("sequences.sequences"):
         _read_file(books, books.open(path, files.name_of(path), "interactions"), split, config, names, users)
     for path in files.of("sequences.items"):
         read_sequence_items(books, books.open(path, files.name_of(path), "items"), names, config, workers)
-    read_given_codes(books.database, {name: files.one(f"sequences.{name}_codes") for name in schema.MODALITIES}, names)
+    codes = {name: one(f"sequences.{name}_codes", "codes") for name in schema.MODALITIES}
+    read_given_codes(books.database, {name: intake for name, intake in codes.items() if intake is not None}, names)
 
 
 def _read_file(books: Books, intake: Intake, split: SequencesConfig, config: IngestConfig, names: ItemNames, users: set[str]) -> None:
@@ -69,7 +74,7 @@ def _read_file(books: Books, intake: Intake, split: SequencesConfig, config: Ing
 
     if start.startswith(b"{") and is_one_object(beginning(intake.path, whole_line=True)):
         intake.format = "sequences, one JSON object"
-        read(object_records(intake.path))
+        read_or_use_beginning(books, intake, config, lambda upto: read(object_records(intake.path, upto)), "interactions")
     elif start.startswith(b"{"):
         intake.format = "sequences, JSON lines"
         read_or_use_beginning(books, intake, config, lambda upto: read(json_line_records(intake.path, upto, split)), "interactions")
@@ -102,19 +107,21 @@ def _gather(
         end = record.end
         user = as_name(record.user) or ""
         problem = record.problem or _problem(record, user in before or user in users)
+        bad: list[str] = []
         if problem is not None:
             intake.lines += 1
-            rejects.append(_reject(intake.lines, record, problem, keep_text))
-            continue
-        users.add(user)
-        for position, item in enumerate(record.items):
-            intake.lines += 1
-            name, problem = names.resolve(item)
-            if problem is not None:
-                rejects.append(_reject(intake.lines, record, problem, keep_text))
-                continue
-            for values, value in zip(entries.values(), (intake.lines, user, name, position), strict=True):
-                values.append(value)
+            bad.append(problem)
+        else:
+            users.add(user)
+            for position, item in enumerate(record.items):
+                intake.lines += 1
+                name, problem = names.resolve(item)
+                if problem is not None:
+                    bad.append(problem)
+                    continue
+                for values, value in zip(entries.values(), (intake.lines, user, name, position), strict=True):
+                    values.append(value)
+        rejects += _rejects(record, bad, keep_text)
         if len(entries["line"]) + len(rejects) >= ENTRIES_PER_BLOCK:
             release()
     release()
@@ -133,9 +140,14 @@ def _problem(record: Record, repeated: bool) -> str | None:
     return problem
 
 
-def _reject(entry: int, record: Record, reason: str, keep_text: bool) -> Reject:
-    """A reject that carries its whole record's place and hash."""
-    raw = record.raw if record.raw is not None else json.dumps({str(record.user): record.items}).encode()
-    digest = record.sha256 or hashlib.sha256(raw).hexdigest()
-    text = raw.decode("utf-8", errors="replace").replace("\0", "�") if keep_text and record.sha256 is None else None
-    return Reject(entry, record.byte, reason, digest, text)
+def _rejects(record: Record, reasons: list[str], keep_text: bool) -> list[Reject]:
+    """A reject for each reason, with its record's place and hash; the record's text, which may be long, with the first alone."""
+    if not reasons:
+        return []
+    digest = record.digest()
+    text = record.raw.decode("utf-8", errors="replace").replace("\0", "�") if keep_text and record.sha256 is None else None
+    first, *others = reasons
+    return [
+        Reject(record.line, record.byte, first, digest, text),
+        *(Reject(record.line, record.byte, reason, digest) for reason in others),
+    ]

@@ -27,6 +27,9 @@ PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 """In order of preference, where an item has several."""
 GLOB = frozenset("*?[")
 
+ONLY_WHOLE = ("sequences.item2id", "sequences.text_codes", "sequences.image_codes")
+"""Keys of files of which no beginning will do: items after a cut would have no names, or no codes."""
+
 
 @dataclass(frozen=True)
 class SourceFiles:

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def split(database: Database, config: SplitConfig, seed: str, has_times: bool) -> dict[str, int | None]:
-    """Make the tables `interactions`, `items`, `train`, `valid` and `test` from `kcore`, `user_index`, `item_index`.
+    """Make the tables `interactions`, `ties`, `items`, `sequences`, `train`, `valid` and `test` from `kcore`, `user_index`, `item_index`.
 
     Args:
         database: Where the tables are.
@@ -29,6 +29,8 @@ def split(database: Database, config: SplitConfig, seed: str, has_times: bool) -
     Raises:
         SourceError: A temporal split of data without times, or one that leaves a part empty.
     """
+    database.make("ties")
+    database.make("ordered", seed=seed)
     moments: dict[str, int | None] = {"valid_from": None, "test_from": None}
     if config.kind == "temporal":
         if not has_times:
@@ -37,10 +39,12 @@ def split(database: Database, config: SplitConfig, seed: str, has_times: bool) -
             )
         moments = {name: _moment(database, getattr(config, name)) for name in moments}
         log.info("validation begins at %s, test at %s", *(_date(moment) for moment in moments.values()))
-        database.make("interactions", "interactions_temporal", seed=seed, valid_from=moments["valid_from"], test_from=moments["test_from"])
+        database.make("interactions", "interactions_temporal", valid_from=moments["valid_from"], test_from=moments["test_from"])
     else:
-        database.make("interactions", "interactions_leave_one_out", seed=seed)
+        database.make("interactions", "interactions_leave_one_out")
+    database.drop("ordered")
     database.make("items")
+    database.make("sequences")
     for table in ("train", "valid", "test"):
         database.make(table, max_history=config.max_history)
     if config.kind == "temporal":

@@ -33,7 +33,7 @@ _ITEM_IMAGES = pa.schema([("item_id", pa.string()), ("image_file", pa.string()),
 _TABLES = (
     ("raw_items", schema.RAW_ITEMS, "file, line"),
     ("cleaning", schema.CLEANING, "field, rule"),
-    ("rejects", schema.REJECTS, "file, line NULLS LAST, reason"),
+    ("rejects", schema.REJECTS, "file, line NULLS LAST, byte, reason"),
     ("interactions", schema.INTERACTIONS, "user_idx, position"),
     ("items", schema.ITEMS, "item_idx"),
     ("train", schema.TRAIN_SEQUENCES, "user_idx"),
@@ -67,11 +67,15 @@ def _ingest(context: StageContext, database: Database, files: SourceFiles) -> St
     database.drop("cleaned_items")
     database.make("user_codes")
     database.make("item_codes")
-    database.make("deduplicated", "deduplicated" if config.deduplicate else "not_deduplicated", min_rating=config.min_rating)
+    database.make("coded_interactions", min_rating=config.min_rating)
     below = rated_below(database, config)
     database.drop("raw_interactions", view=True)
     database.drop("read_interactions")  # the largest table, and no longer needed
-    rounds = k_core(database, config.k_user, config.k_item)
+    if config.deduplicate:
+        database.make("repeated")
+        database.make("deduplicated")
+        database.drop("coded_interactions")
+    rounds = k_core(database, "deduplicated" if config.deduplicate else "coded_interactions", config.k_user, config.k_item)
     _check_left(books, rounds, config)
     database.make("user_index", seed=seed)
     database.make("item_index", seed=seed)
@@ -91,7 +95,7 @@ def _ingest(context: StageContext, database: Database, files: SourceFiles) -> St
     statistics = account(database, books, rounds, kept, below, config.deduplicate)
     statistics |= {"has_times": has_times, **moments, "images_unreadable": sum(image.problem is not None for image in images)}
     if not has_times:
-        statistics |= {"first_timestamp": None, "last_timestamp": None}
+        statistics |= {"first_timestamp": None, "last_timestamp": None, "ends_before_1990": 0}
     return statistics
 
 

@@ -23,6 +23,7 @@ from bbqrec_core.ingest.table_rows import TableQuery, interactions_query, items_
 log = logging.getLogger(__name__)
 
 BAD_PATH = "image: its path leaves the folder of pictures"
+DATES_AS_NUMBERS = (19_000_101, 21_001_231)
 
 
 def read_tables(books: Books, files: SourceFiles, tables: TablesConfig, config: IngestConfig, workers: int) -> None:
@@ -51,7 +52,7 @@ def read_table(books: Books, intake: Intake, query: TableQuery, config: IngestCo
     """Read one file, of whatever kind.
 
     Raises:
-        SourceError: It is empty, damaged, of no known kind, or lacks a column.
+        SourceError: It is empty, damaged, of no known kind, lacks a column, or its times are none.
     """
     if _is_parquet(intake.path):
         read_parquet_file(books, intake, query, config)
@@ -72,6 +73,8 @@ def read_table(books: Books, intake: Intake, query: TableQuery, config: IngestCo
     log.info("%s: %s, %d rows", intake.name, intake.format, intake.lines)
     if intake.content == "items":
         _drop_paths_outside(books, intake)
+    else:
+        _refuse_dates_as_numbers(books, intake)
 
 
 def beginning(path: Path, whole_line: bool = False) -> bytes:
@@ -136,6 +139,27 @@ def _keys(line: bytes) -> list[str]:
     except (ValueError, RecursionError):
         return []
     return list(value) if isinstance(value, dict) else []
+
+
+def _refuse_dates_as_numbers(books: Books, intake: Intake) -> None:
+    """See that times are not dates written as numbers: 20180630 s after 1970 began, it was August.
+
+    Raises:
+        SourceError: All are.
+    """
+    of_file = "FROM read_interactions WHERE file = $number"
+    [(first, last)] = books.database.rows(f"SELECT min(timestamp), max(timestamp) {of_file}", number=intake.number)
+    least, most = DATES_AS_NUMBERS
+    if first is None or first < least or last > most:
+        return
+    is_none = "try_strptime(CAST(timestamp AS VARCHAR), '%Y%m%d') IS NULL"
+    [(others,)] = books.database.rows(f"SELECT count(*) {of_file} AND {is_none}", number=intake.number)
+    if not others:
+        raise SourceError(
+            f"{intake.path}: its times, {first} to {last}, are dates written as numbers. As seconds since 1970 they would all lie in "
+            "August of that year.",
+            "Write them as text, such as 2018-06-30, or as seconds since 1970.",
+        )
 
 
 def _drop_paths_outside(books: Books, intake: Intake) -> None:

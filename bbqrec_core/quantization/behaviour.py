@@ -116,3 +116,24 @@ def behaviour_vectors(matrix: Cooccurrence, dimensions: int, generator: torch.Ge
     if scale > 0:
         vectors /= scale
     return vectors.float(), has & (vectors.abs().sum(1) > 0)
+
+
+def turned_onto(vectors: torch.Tensor, targets: torch.Tensor, both: torch.Tensor) -> torch.Tensor:
+    """Turn item vectors so that they lie as near as can be to others that the items had: orthogonal Procrustes (Schönemann 1966).
+
+    An SVD tells vectors only up to a rotation, so today's and yesterday's cannot be compared as they come:
+
+        R = argmin_{R'R = I} sum_i ||v_i R - t_i||^2 = U W',   U S W' = SVD(sum_i v_i' t_i),   i over `both`
+
+    Args:
+        vectors: v, float32 [n, d].
+        targets: t, float32 [n, d].
+        both: bool [n], the items that have both. Without any, nothing is turned.
+
+    Returns:
+        float32 [n, d]; distances among the vectors stay what they were.
+    """
+    if not both.any():
+        return vectors
+    left, _, right = torch.linalg.svd(vectors[both].double().T @ targets[both].double())
+    return (vectors.double() @ (left @ right)).float()

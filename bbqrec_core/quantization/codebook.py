@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bbqrec_core.quantization.kmeans import kmeans, nearest
+from bbqrec_core.quantization.kmeans import kmeans, nearest_index
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class ResidualQuantizer(nn.Module):
             if level == last and behaviour is not None:
                 residual = self.last_input(residual, behaviour)
                 gradient_path = gradient_path + residual
-            index, _ = nearest(residual.detach(), codebook.detach())
+            index = nearest_index(residual.detach(), codebook.detach())
             vector = F.embedding(index, codebook)
             codebook_loss = codebook_loss + masked_mean((vector - residual.detach()).square().mean(1), mask)
             commitment_loss = commitment_loss + masked_mean((residual - vector.detach()).square().mean(1), mask)
@@ -107,6 +107,28 @@ class ResidualQuantizer(nn.Module):
         total = torch.stack(chosen).sum(0)
         vectors = gradient_path + (total - gradient_path).detach()
         return Quantized(torch.stack(codes, 1), vectors, tuple(inputs), tuple(chosen), codebook_loss, commitment_loss)
+
+    @torch.no_grad()
+    def prefix(self, start: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `forward` does up to the last level, which plain and fused chains share, without its losses.
+
+        Args:
+            start: float32 [n, d], normalised.
+
+        Returns:
+            Codes of levels 1..L-1, int64 [n, L - 1], and the residual r_{L-1}, float32 [n, d].
+        """
+        codes, residual = [], start
+        for codebook in self.codebooks[:-1]:
+            index = nearest_index(residual, codebook)
+            codes.append(index)
+            residual = residual - F.embedding(index, codebook)
+        return torch.stack(codes, 1), residual
+
+    @torch.no_grad()
+    def complete(self, prefix: torch.Tensor, last_input: torch.Tensor) -> torch.Tensor:
+        """Add the last level's code to a prefix, int64 [n, L - 1], for what is quantized there, float32 [n, d]: int64 [n, L]."""
+        return torch.cat([prefix, nearest_index(last_input, self.codebooks[-1])[:, None]], 1)
 
     @torch.no_grad()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
@@ -129,5 +151,4 @@ class ResidualQuantizer(nn.Module):
                 self.residual_scale.fill_(float(residual.square().mean().sqrt().clamp_min(1e-3)))
                 residual = self.last_input(residual, behaviour)
             codebook.copy_(kmeans(residual, len(codebook), generator, iterations).to(codebook.device))
-            index, _ = nearest(residual, codebook)
-            residual = residual - codebook[index]
+            residual = residual - codebook[nearest_index(residual, codebook)]

@@ -14,6 +14,7 @@ from bbqrec_core.quantization.codebook import ResidualQuantizer
 from bbqrec_core.quantization.hungarian import minimal_assignment
 
 LAYER_NORM_EPSILON = 1e-5
+FOLLOW_BATCH = 8192
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,45 @@ class Codebooks:
         inputs = self.residual_scale * (_layer_norm(residual) + g * _layer_norm(behaviour)) / np.sqrt(1 + g * g)
         last = self.levels[-1]
         return np.maximum((inputs**2).sum(1)[:, None] - 2 * inputs @ last.T + (last**2).sum(1), 0.0)
+
+    def follow(self, starts: np.ndarray, behaviour: np.ndarray, paths: np.ndarray, tolerance: float) -> np.ndarray:
+        """Codes of items that leave given paths only where these do not fit them any more.
+
+        Level by level, an item that is still on its path keeps the path's code k while
+
+            ||r - C_l[k]||^2 <= (1 + tolerance) min_j ||r - C_l[j]||^2,
+
+        and takes the nearest code otherwise, there and on all levels after.
+
+        Args:
+            starts: Fused vectors, float [n, d].
+            behaviour: z', float [n, d].
+            paths: Codes they had, int64 [n, L].
+            tolerance: At least 0.
+
+        Returns:
+            int64 [n, L].
+        """
+        codes = np.empty_like(paths)
+        for low in range(0, len(paths), FOLLOW_BATCH):
+            rows = slice(low, low + FOLLOW_BATCH)
+            codes[rows] = self._follow(starts[rows].astype(np.float64), behaviour[rows].astype(np.float64), paths[rows], tolerance)
+        return codes
+
+    def _follow(self, starts: np.ndarray, behaviour: np.ndarray, paths: np.ndarray, tolerance: float) -> np.ndarray:
+        codes = np.empty_like(paths)
+        residual, following = starts, np.ones(len(paths), dtype=bool)
+        for at, level in enumerate(self.levels):
+            if at == len(self.levels) - 1:
+                costs = self.last_costs(starts, behaviour, codes[:, :-1])
+            else:
+                costs = np.maximum((residual**2).sum(1)[:, None] - 2 * residual @ level.T + (level**2).sum(1), 0.0)
+            nearest = costs.argmin(1)
+            rows = np.arange(len(paths))
+            following &= costs[rows, paths[:, at]] <= (1 + tolerance) * costs[rows, nearest]
+            codes[:, at] = np.where(following, paths[:, at], nearest)
+            residual = residual - level[codes[:, at]]
+        return codes
 
     def nearest_prefixes(self, start: np.ndarray) -> Iterator[np.ndarray]:
         """Prefixes of L - 1 codes in order of their squared distance to one fused vector.
@@ -137,35 +177,36 @@ def repair(
         )
     starts, behaviour = starts.astype(np.float64), behaviour.astype(np.float64)
     result = codes.astype(np.int64).copy()
-    prefix_keys = (result @ radix) // sizes[-1]
+    keys = result @ radix
+    prefix_keys = keys // sizes[-1]
     in_use: dict[int, int] = {}
     for key in taken:
         in_use[key // sizes[-1]] = in_use.get(key // sizes[-1], 0) + 1
-    order = np.argsort(prefix_keys, kind="stable")
+    colliding = np.isin(prefix_keys, prefix_keys[_repeated(keys) | np.isin(keys, taken_ids @ radix)])
+    taken.update(keys[~colliding].tolist())
+    for prefix, size in zip(*(column.tolist() for column in np.unique(prefix_keys[~colliding], return_counts=True)), strict=True):
+        in_use[prefix] = in_use.get(prefix, 0) + size
+    order = np.flatnonzero(colliding)[np.argsort(prefix_keys[colliding], kind="stable")]
     bounds = np.flatnonzero(np.diff(prefix_keys[order], prepend=-1, append=-1))
     overflow: list[int] = []
     for low, high in itertools.pairwise(bounds):
         group = order[low:high]
         prefix = int(prefix_keys[group[0]])
-        wished = result[group, -1]
         base = prefix * sizes[-1]
-        if len(np.unique(wished)) == len(group) and (prefix not in in_use or not any(base + int(code) in taken for code in wished)):
-            staying = group
-        else:
-            free = np.array([code for code in range(sizes[-1]) if base + code not in taken], dtype=np.int64)
-            staying = group[:0]
-            if len(free):
-                cost = codebooks.last_costs(starts[group], behaviour[group], result[group, :-1])[:, free]
-                if len(group) <= len(free):
-                    staying = group
-                    result[group, -1] = free[minimal_assignment(cost)]
-                else:
-                    chosen = minimal_assignment(cost.T)
-                    staying = group[chosen]
-                    result[staying, -1] = free
-                    overflow += np.setdiff1d(group, staying).tolist()
+        free = np.array([code for code in range(sizes[-1]) if base + code not in taken], dtype=np.int64)
+        staying = group[:0]
+        if len(free):
+            cost = codebooks.last_costs(starts[group], behaviour[group], result[group, :-1])[:, free]
+            if len(group) <= len(free):
+                staying = group
+                result[group, -1] = free[minimal_assignment(cost)]
             else:
-                overflow += group.tolist()
+                chosen = minimal_assignment(cost.T)
+                staying = group[chosen]
+                result[staying, -1] = free
+                overflow += np.setdiff1d(group, staying).tolist()
+        else:
+            overflow += group.tolist()
         taken.update((result[staying] @ radix).tolist())
         in_use[prefix] = in_use.get(prefix, 0) + len(staying)
     moved_prefix = np.zeros(len(codes), dtype=bool)
@@ -196,6 +237,12 @@ class _Rooms:
         while self._current is None or in_use.get(int(self._current @ radix[:-1]) // self._size, 0) >= self._size:
             self._current = next(self._prefixes)
         return self._current
+
+
+def _repeated(keys: np.ndarray) -> np.ndarray:
+    """Which of some keys, int64 [n], occur more than once, bool [n]."""
+    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    return counts[inverse] > 1
 
 
 def _layer_norm(vectors: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ and `training.py`; for the baselines in the module of `tokenizers/` that bears t
 """
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,9 @@ from bbqrec_core.config import Section, Share
 CodebookSize = Annotated[int, Field(ge=2, le=32767)]
 """Codes are stored as int16."""
 
+
+PREVIOUS, PREVIOUS_INGEST = "previous", "previous_ingest"
+"""Inputs of the stage that are there only if there is something to start from: earlier outputs of `quantize` and of its `ingest`."""
 
 TokenizerName = Literal["bbqrec", "rqvae", "residual_kmeans", "rqvae_per_modality", "letter", "given"]
 Start = Literal["first_batch", "all_items"]
@@ -63,7 +66,20 @@ class GivenConfig(Section):
     )
 
 
-OF_BASELINES = ("tokenizer", "rqvae", "residual_kmeans", "rqvae_per_modality", "letter", "given")
+class WarmStartConfig(Section):
+    """How nightly retraining keeps semantic IDs stable: it goes on from those that the profile's last registered model stands on.
+
+    They serve only if nothing but the data has changed since; otherwise, and where there are none, codebooks start from scratch.
+    """
+
+    start: Literal["previous", "scratch"] = Field("previous", description="what encoders and codebooks start from")
+    epochs: int = Field(30, ge=1, description="passes over the fitted items after a warm start, in place of `epochs`; there is no warm-up")
+    learning_rate_share: float = Field(0.2, gt=0, le=1, description="learning rate after a warm start, as a share of `learning_rate`")
+    tolerance: float = Field(
+        0.25,
+        ge=0,
+        description="a code is kept while its squared distance is at most so much more than the nearest code's, as a share of that",
+    )
 
 
 class QuantizationConfig(Section):
@@ -75,6 +91,7 @@ class QuantizationConfig(Section):
     rqvae_per_modality: PerModalityConfig = PerModalityConfig()
     letter: LetterConfig = LetterConfig()
     given: GivenConfig = GivenConfig()
+    warm_start: WarmStartConfig = WarmStartConfig()
 
     codebook_sizes: list[CodebookSize] = Field(
         [64, 64, 64, 64],
@@ -121,10 +138,6 @@ class QuantizationConfig(Section):
     def levels(self) -> int:
         """Number of residual levels."""
         return len(self.codebook_sizes)
-
-    def of_bbqrec(self) -> dict[str, Any]:
-        """What BBQRec's own quantizer reads, as JSON-ready values."""
-        return self.model_dump(mode="json", exclude=set(OF_BASELINES))
 
     @model_validator(mode="after")
     def _levels_fit(self) -> "QuantizationConfig":

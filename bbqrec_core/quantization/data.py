@@ -17,6 +17,9 @@ from bbqrec_core.quantization.config import QuantizationConfig
 
 log = logging.getLogger(__name__)
 
+HASHED_AT_ONCE = 4096
+"""Items whose features are copied at once to be hashed."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -120,6 +123,14 @@ def check_features(features: Mapping[str, ItemFeatures], n_items: int) -> None:
             )
 
 
+def masked_values(given: ItemFeatures) -> torch.Tensor:
+    """Features with zeros where absent, float32 [n, d]; the very memory that was given where nothing has to be changed."""
+    values = np.asarray(given.values, dtype=np.float32)
+    if not given.present.all():
+        values = np.where(given.present[:, None], values, np.float32(0))
+    return torch.from_numpy(values if values.flags.writeable else values.copy())
+
+
 def prepare(dataset: SequenceDataset, features: Mapping[str, ItemFeatures], config: QuantizationConfig) -> TrainingData:
     """Check everything that can be wrong before training, and keep what training may see.
 
@@ -164,9 +175,7 @@ def prepare(dataset: SequenceDataset, features: Mapping[str, ItemFeatures], conf
         if len(seen) > 1 and not np.ptp(seen, axis=0).any():
             log.warning("The %s features of all train items are the same: IDs rest on the other modalities and on behaviour.", name)
     return TrainingData(
-        features={
-            name: torch.from_numpy(np.where(given.present[:, None], given.values, 0).astype(np.float32)) for name, given in usable.items()
-        },
+        features={name: masked_values(given) for name, given in usable.items()},
         present={name: torch.from_numpy(np.ascontiguousarray(given.present)) for name, given in usable.items()},
         fitted=fitted,
         cold=np.flatnonzero(dataset.train_counts == 0),
@@ -196,14 +205,17 @@ def listing_hashes(features: Mapping[str, torch.Tensor], present: Mapping[str, t
         int64 [n]; -1 for an item without any modality, which looks like nothing rather than like others of its kind.
     """
     names = sorted(features)
-    arrays = [np.ascontiguousarray(features[name].cpu().numpy() + 0.0) for name in names]  # + 0.0 makes -0.0 and 0.0 one
+    arrays = [features[name].cpu().numpy() for name in names]
     masks = [present[name].cpu().numpy() for name in names]
     hashes = np.full(len(arrays[0]) if n_items is None else n_items, -1, dtype=np.int64)
-    for row in np.flatnonzero(np.any(masks, axis=0)) if masks else ():
-        digest = hashlib.sha256()
-        for name, array, mask in zip(names, arrays, masks, strict=True):
-            digest.update(name.encode() + (b"\1" + array[row].tobytes() if mask[row] else b"\0"))
-        hashes[row] = int.from_bytes(digest.digest()[:8], "little") >> 1
+    known = np.any(masks, axis=0) if masks else np.zeros(0, dtype=bool)
+    for low in range(0, len(known), HASHED_AT_ONCE):
+        parts = [np.ascontiguousarray(array[low : low + HASHED_AT_ONCE] + 0.0) for array in arrays]  # + 0.0 makes -0.0 and 0.0 one
+        for row in np.flatnonzero(known[low : low + HASHED_AT_ONCE]):
+            digest = hashlib.sha256()
+            for name, part, mask in zip(names, parts, masks, strict=True):
+                digest.update(name.encode() + (b"\1" + part[row].tobytes() if mask[low + row] else b"\0"))
+            hashes[low + row] = int.from_bytes(digest.digest()[:8], "little") >> 1
     return hashes
 
 

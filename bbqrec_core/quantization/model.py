@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from bbqrec_core.quantization.behaviour import turned_onto
 from bbqrec_core.quantization.codebook import Quantized, ResidualQuantizer
 from bbqrec_core.quantization.config import QuantizationConfig
 
@@ -62,7 +63,8 @@ class ModalityCoder(nn.Module):
 
     def standardise(self, values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """Standardised features, zero where absent whatever was given there."""
-        return torch.where(present[:, None], (values - self.mean) / self.scale, 0.0)
+        standardised = (values - self.mean).div_(self.scale)
+        return standardised if bool(present.all()) else torch.where(present[:, None], standardised, 0.0)
 
     def reconstruction_error(self, inputs: torch.Tensor, standardised: torch.Tensor, codes: torch.Tensor | None = None) -> torch.Tensor:
         """What the decoder gets wrong, per item, float32 [n].
@@ -160,37 +162,64 @@ class BehaviourQuantizer(nn.Module):
         self.behaviour.copy_(vectors)
         self.has_behaviour.copy_(has_behaviour)
 
-    def encode(self, features: Features, present: Masks, n_items: int | None = None) -> Encoded:
+    @torch.no_grad()
+    def continue_from(self, earlier: "BehaviourQuantizer", rows: torch.Tensor, vectors: torch.Tensor, has_behaviour: torch.Tensor) -> None:
+        """Take over the layers and codebooks of a model of the same shape; z goes on from where it stood for the items that it knew.
+
+        Args:
+            earlier: The model.
+            rows: item_idx that each item had in its catalogue, int64 [n_items]; -1 for those that it did not have.
+            vectors: Train-only behaviour as it is now, float32 [n_items, d]: what z is anchored to, turned as it was then.
+            has_behaviour: bool [n_items].
+        """
+        own = ("behaviour", "anchor", "has_behaviour")
+        self.load_state_dict({name: value for name, value in earlier.state_dict().items() if name not in own}, strict=False)
+        both = (rows >= 0) & has_behaviour & earlier.has_behaviour[rows]
+        self.set_behaviour(turned_onto(vectors, earlier.anchor[rows], both), has_behaviour)
+        self.behaviour[both] = earlier.behaviour[rows[both]]
+
+    def encode(self, features: Features, present: Masks, n_items: int | None = None, with_specific: bool = True) -> Encoded:
         """Encode items from content. Features of a modality that an item lacks never matter.
 
         Args:
             features: Per modality float32 [n, d_m].
             present: Per modality bool [n].
             n_items: n, which must be told where there is no modality.
+            with_specific: Whether s is wanted, which no code depends on.
         """
         if not self.modalities:
             assert n_items is not None
             nothing = self.behaviour.new_zeros(n_items, self.config.dimensions)
             return Encoded({}, {}, {}, {}, nothing, torch.zeros(n_items, dtype=torch.bool, device=nothing.device), nothing)
-        standardised, aligned, specific, weights = {}, {}, {}, {}
+        standardised, aligned, specific = {}, {}, {}
         masks = {name: present[name] for name in self.modalities}
         for name in self.modalities:
             coder, mask = self.coder(name), masks[name][:, None]
             standardised[name] = coder.standardise(features[name], masks[name])
             aligned[name] = torch.where(mask, self.normalise(coder.aligned(standardised[name])), 0.0)
-            specific[name] = torch.where(mask, coder.specific(standardised[name]), 0.0)
-            weights[name] = torch.where(mask, coder.gate(aligned[name]), float("-inf"))
-        logits = torch.cat([weights[name] for name in self.modalities], 1)
+            if with_specific:
+                specific[name] = torch.where(mask, coder.specific(standardised[name]), 0.0)
+        content, has_content = self._mix(aligned, masks)
+        predicted = torch.where(has_content[:, None], self.foretell(content), 0.0)
+        return Encoded(standardised, aligned, specific, masks, content, has_content, predicted)
+
+    def _mix(self, aligned: Features, masks: Masks) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised gated mean of the b that are present, float32 [n, d], zero where none is; and where one is, bool [n]."""
+        if len(self.modalities) == 1:  # the mean of one is itself
+            return aligned[self.modalities[0]], masks[self.modalities[0]]
+        logits = torch.cat(
+            [torch.where(masks[name][:, None], self.coder(name).gate(aligned[name]), float("-inf")) for name in self.modalities], 1
+        )
         has_content = torch.stack([masks[name] for name in self.modalities]).any(0)
         # All -inf would make NaN; such rows are zeroed right after.
         gates = torch.where(has_content[:, None], logits, 0.0).softmax(1)
         mixed = torch.stack([gates[:, [column]] * aligned[name] for column, name in enumerate(self.modalities)]).sum(0)
-        content = torch.where(has_content[:, None], self.normalise(mixed), 0.0)
-        predicted = torch.where(has_content[:, None], self.foretell(content), 0.0)
-        return Encoded(standardised, aligned, specific, masks, content, has_content, predicted)
+        return torch.where(has_content[:, None], self.normalise(mixed), 0.0), has_content
 
     def fuse(self, encoded: Encoded, behaviour: torch.Tensor) -> torch.Tensor:
         """f: content where there is any, else z', normalised. float32 [n, d]."""
+        if bool(encoded.has_content.all()):
+            return encoded.content
         return torch.where(encoded.has_content[:, None], encoded.content, self.normalise(behaviour))
 
     def known_behaviour(self, encoded: Encoded, items: torch.Tensor | None, predict: torch.Tensor | None = None) -> torch.Tensor:

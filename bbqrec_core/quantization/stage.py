@@ -16,14 +16,17 @@ from safetensors.torch import save_file
 from bbqrec_core import schema
 from bbqrec_core.dataset import SequenceDataset
 from bbqrec_core.determinism import deterministic_kernels
-from bbqrec_core.quantization.assign import Assignment, EncodedCatalogue, assign_ids
+from bbqrec_core.quantization.assign import Assignment, EncodedCatalogue
+from bbqrec_core.quantization.catalogue import assign_catalogue, churn
 from bbqrec_core.quantization.collisions import collision_share
-from bbqrec_core.quantization.data import TrainingData, listing_hashes, load_item_features, prepare, representatives
+from bbqrec_core.quantization.data import TrainingData, load_item_features, prepare, representatives
 from bbqrec_core.quantization.health import Row, agreement, usage, usage_rows
 from bbqrec_core.quantization.lcp import BehaviourLcp, behaviour_lcp
 from bbqrec_core.quantization.probes import carried_rows, rows_without_features, shared_information_r2
 from bbqrec_core.quantization.tokenizers import given, registry
 from bbqrec_core.quantization.tokenizers.interface import Tokenizer
+from bbqrec_core.quantization.tokenizers.saved import SavedTokenizer, save
+from bbqrec_core.quantization.warm_start import WarmStart, find_warm_start
 from bbqrec_core.stage import StageContext, Statistics
 
 log = logging.getLogger(__name__)
@@ -46,20 +49,21 @@ def run(context: StageContext) -> Statistics:
         features = load_item_features(context.input("embed"), context.input("ingest"))
         data = prepare(dataset, features, given.without_codebooks(config) if config.tokenizer == "given" else config)
         log.info("Training on %d items (%d cold), %s, %s.", len(data.fitted), len(data.cold), data.known_by, device)
-        fitted = registry.fit(data, config, profile.seed, device, context.input("ingest"))
+        warm = find_warm_start(context, data)
+        fitted = registry.fit(data, config, profile.seed, device, context.input("ingest"), warm.usable)
         tokenizer, curve = fitted.tokenizer, fitted.curve
-        encoded, assignment, hashes = assign_catalogue(tokenizer, data)
-        tokenizer.save(context.out, assignment.fused, hashes)
+        encoded, assignment, hashes = assign_catalogue(tokenizer, data, warm.usable)
+        save(context.out, SavedTokenizer(tokenizer, assignment.fused, hashes))
         coded = tokenizer.coded({name: mask.numpy() for name, mask in data.present.items()})
         _write_ids(context.out, assignment, coded)
         _write_vectors(context.out, tokenizer, data, assignment, coded)
         _write_usage(context.out, assignment, coded, tokenizer.sizes)
         health = measure(data, tokenizer.sizes, encoded, assignment, coded, hashes, profile.seed)
         behaviour = behaviour_lcp(assignment.fused, dataset, profile.seed)
-        health += _lcp_rows(behaviour)
+        health += _lcp_rows(behaviour) + _churn_rows(warm, assignment)
         _write(context.out / "codebook_health.parquet", schema.HEALTH, health)
         _write(context.out / "curve.parquet", schema.CURVE, curve.rows)
-    statistics = _statistics(data, tokenizer.sizes, assignment, coded, health, curve.last() if curve.rows else {})
+    statistics = _statistics(data, tokenizer, warm, assignment, coded, health, curve.last() if curve.rows else {})
     return {**statistics, **tokenizer.statistics()}
 
 
@@ -80,36 +84,6 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
-
-
-def assign_catalogue(tokenizer: Tokenizer, data: TrainingData) -> tuple[EncodedCatalogue, Assignment, np.ndarray]:
-    """IDs of the whole catalogue: fitted items first, then the cold ones around them, as any new item later.
-
-    Returns:
-        Encoding and assignment in item_idx order, and the listing hashes, int64 [n_items].
-    """
-    items = np.arange(data.n_items)
-    encoded = tokenizer.encode(data.features, data.present, items)
-    hashes = listing_hashes(data.features, data.present, data.n_items)
-    if not tokenizer.repairs:
-        nothing = np.zeros(data.n_items, dtype=bool)
-        return encoded, Assignment(encoded.wished, encoded.modality_codes, nothing, _sharing(encoded.wished)), hashes
-    codebooks, share = tokenizer.codebooks(), tokenizer.config.share_identical
-    fused = np.zeros_like(encoded.wished)
-    moved, shares = np.zeros(data.n_items, dtype=bool), np.zeros(data.n_items, dtype=bool)
-    for group, existing in ((data.fitted, data.fitted[:0]), (data.cold, data.fitted)):
-        part = EncodedCatalogue(encoded.wished[group], encoded.starts[group], encoded.behaviour[group], {}, {}, {})
-        assigned = assign_ids(codebooks, part, hashes[group], fused[existing], hashes[existing], share)
-        fused[group], moved[group], shares[group] = assigned.fused, assigned.moved, assigned.shares
-    if share:  # the one that was there first shares too
-        shares = _sharing(fused)
-    return encoded, Assignment(fused, encoded.modality_codes, moved, shares), hashes
-
-
-def _sharing(codes: np.ndarray) -> np.ndarray:
-    """Which rows are also another's, bool [n]."""
-    _, inverse, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
-    return counts[inverse.reshape(-1)] > 1
 
 
 def measure(
@@ -166,6 +140,18 @@ def _lcp_rows(behaviour: BehaviourLcp | None) -> list[Row]:
     return [row for row in rows if math.isfinite(row[3])]
 
 
+def _churn_rows(warm: WarmStart, assignment: Assignment) -> list[Row]:
+    """How many items had an ID before, and what share of them has another now: whole (level 0), and by prefix of so many levels."""
+    earlier = warm.earlier
+    if earlier is None or earlier.semantic_ids.shape[1] != assignment.fused.shape[1]:
+        return []
+    known = earlier.known
+    shares = churn(earlier.ids[known], assignment.fused[known])
+    rows: list[Row] = [(schema.FUSED, 0, "known_item_share", float(known.mean())), (schema.FUSED, 0, "churn_share", shares[-1])]
+    rows += [(schema.FUSED, level, "churn_share", share) for level, share in enumerate(shares, start=1)]
+    return [row for row in rows if math.isfinite(row[3])]
+
+
 def _write(path: Path, table_schema: pa.Schema, rows: list) -> None:
     columns = zip(*rows, strict=True) if rows else [[] for _ in table_schema]
     pq.write_table(
@@ -211,12 +197,14 @@ def _write_usage(out: Path, assignment: Assignment, coded: dict[str, np.ndarray]
 
 def _statistics(
     data: TrainingData,
-    sizes: list[int],
+    tokenizer: Tokenizer,
+    warm: WarmStart,
     assignment: Assignment,
     coded: dict[str, np.ndarray],
     health: list[Row],
     losses: dict[str, float],
 ) -> Statistics:
+    sizes = tokenizer.sizes
     value = {(source, level, name): number for source, level, name, number in health}
     fused = schema.FUSED
     last = len(sizes)
@@ -234,6 +222,13 @@ def _statistics(
         "collision_share_before_distinct_listings": value[fused, 0, "collision_share_before_repair_distinct_listings"],
         "collision_share": value[fused, 0, "collision_share_after_repair"],
         "collision_share_distinct_listings": value[fused, 0, "collision_share_after_repair_distinct_listings"],
+        "repaired_collision_share": value[fused, 0, "collision_share_after_repair"] if tokenizer.repairs else 0.0,
+        "published_collision_share": 0.0 if tokenizer.repairs else value[fused, 0, "collision_share_after_repair"],
+        "started_from": warm.source if warm.usable else "scratch",
+        "warm_start_refused": warm.refused or None,
+        "known_items": 0 if warm.earlier is None else int(warm.earlier.known.sum()),
+        "churn_share": value.get((fused, 0, "churn_share")),
+        **{f"churn_share_level_{level}": value.get((fused, level, "churn_share")) for level in levels},
         "identical_listings": round(value[fused, 0, "identical_listing_share"] * data.n_items),
         "items_sharing_an_id": int(assignment.shares.sum()),
         "items_moved_by_repair": int(assignment.moved.sum()),

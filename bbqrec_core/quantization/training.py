@@ -48,17 +48,38 @@ class Curve:
         return {name: value for at, name, value in self.rows if at == step}
 
 
-class Trainer:
-    """Holds what changes while stage 1 is trained."""
+@dataclass(frozen=True)
+class EarlierModel:
+    """What a warm start goes on from.
 
-    def __init__(self, data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device) -> None:
+    Attributes:
+        model: On the CPU.
+        rows: item_idx that each of today's items had in its catalogue, int64 [n_items]; -1 for new ones.
+    """
+
+    model: BehaviourQuantizer
+    rows: np.ndarray
+
+
+class Trainer:
+    """Holds what changes while stage 1 is trained.
+
+    After a warm start there is no warm-up and no k-means: layers and codebooks are there from the first step, features are standardised
+    as they were, and training is short and slow (`config.WarmStartConfig`), so that codes stay where they can.
+    """
+
+    def __init__(
+        self, data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device, earlier: EarlierModel | None = None
+    ) -> None:
         self.data, self.config, self.device = data, config, device
+        self.warmup_epochs = config.warmup_epochs if earlier is None else 0
+        self.epochs = config.epochs if earlier is None else config.warm_start.epochs
         self.generator = torch.Generator().manual_seed(seed)
         # Layers' initial weights and dropout masks come from torch's global generators, the rest from the one above.
         torch.manual_seed(seed)
         dimensions = {name: values.shape[1] for name, values in data.features.items()}
         self.model = BehaviourQuantizer(config, dimensions, data.n_items, data.code_sizes)
-        self._start_from_data()
+        self._start_from_data(earlier)
         self.model.to(device)
         self.clubs = torch.nn.ModuleDict(
             {name: Club(config.specific_dimensions, config.dimensions, config.hidden) for name in data.features}
@@ -67,14 +88,15 @@ class Trainer:
         ).to(device)
         self.sequence = SequenceContrast(config.dimensions).to(device) if config.sequence_weight else None
         self.trained = [*self.model.parameters(), *(self.sequence.parameters() if self.sequence else [])]
-        self.optimizer = torch.optim.AdamW(self._parameter_groups(), lr=config.learning_rate)
+        rate = config.learning_rate if earlier is None else config.learning_rate * config.warm_start.learning_rate_share
+        self.optimizer = torch.optim.AdamW(self._parameter_groups(), lr=rate)
         self.club_optimizer = torch.optim.Adam(self.clubs.parameters(), lr=config.learning_rate) if len(self.clubs) else None
         self.features = {name: values.to(device) for name, values in data.features.items()}
         self.present = {name: mask.to(device) for name, mask in data.present.items()}
         self.codes = {name: codes.to(device) for name, codes in data.codes.items()}
         self.fitted = torch.from_numpy(data.fitted)
-        self.quantizing = False
-        total = (config.warmup_epochs + config.epochs) * math.ceil(len(data.fitted) / config.batch_size)
+        self.quantizing = earlier is not None
+        total = (self.warmup_epochs + self.epochs) * math.ceil(len(data.fitted) / config.batch_size)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: 0.05 + 0.475 * (1 + math.cos(math.pi * step / total))
         )
@@ -83,10 +105,7 @@ class Trainer:
         share = data.counts / max(1, data.counts.sum())
         self.log_share = torch.from_numpy(np.log(np.maximum(share, 1e-12))).float().to(device)
 
-    def _start_from_data(self) -> None:
-        fitted = torch.from_numpy(self.data.fitted)
-        for name, values in self.data.features.items():
-            self.model.coder(name).fit_standardisation(values[fitted][self.data.present[name][fitted]])
+    def _start_from_data(self, earlier: EarlierModel | None) -> None:
         together = cooccurrence(self.data.offsets, self.data.items, self.data.n_items, self.config.cooccurrence_window)
         vectors, known = behaviour_vectors(shifted_ppmi(together, self.config.ppmi_shift), self.config.dimensions, self.generator)
         if not self.data.features and not known.any():
@@ -94,6 +113,12 @@ class Trainer:
                 "There are no features, and no two items go together in train more often than chance: nothing to make semantic IDs of.",
                 "Lower `quantization.ppmi_shift`, or raise `quantization.cooccurrence_window`, in the profile.",
             )
+        if earlier is not None:
+            self.model.continue_from(earlier.model, torch.from_numpy(earlier.rows), vectors, known)
+            return
+        fitted = torch.from_numpy(self.data.fitted)
+        for name, values in self.data.features.items():
+            self.model.coder(name).fit_standardisation(values[fitted][self.data.present[name][fitted]])
         self.model.set_behaviour(vectors, known)
 
     def _parameter_groups(self) -> list[dict]:
@@ -106,13 +131,13 @@ class Trainer:
         """Run all epochs."""
         curve = Curve()
         config = self.config
-        total = config.warmup_epochs + config.epochs
+        total = self.warmup_epochs + self.epochs
         for epoch in track(range(1, total + 1), "quantizer, epochs", total=total, unit="epoch"):
-            if epoch == config.warmup_epochs + 1:
-                self._start_codebooks()
+            if epoch == self.warmup_epochs + 1 and not self.quantizing:
+                self.start_codebooks()
             curve.rows += [(epoch, f"train/{name}", value) for name, value in sorted(self._epoch().items())]
-            since = epoch - config.warmup_epochs
-            if config.revive_every and since > 0 and since % config.revive_every == 0 and since <= config.epochs * (1 - SETTLING_SHARE):
+            since = epoch - self.warmup_epochs
+            if config.revive_every and since > 0 and since % config.revive_every == 0 and since <= self.epochs * (1 - SETTLING_SHARE):
                 curve.rows.append((epoch, "train/revived_codes", float(self._revive())))
         self.model.eval()
         return curve
@@ -123,11 +148,12 @@ class Trainer:
         sums: dict[str, torch.Tensor] = {}
         batches = order.split(self.config.batch_size)
         for items in batches:
-            for name, value in self._step(items.to(self.device)).items():
+            for name, value in self.step(items.to(self.device)).items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
         return {name: float(value) / len(batches) for name, value in sums.items()}
 
-    def _step(self, items: torch.Tensor) -> dict[str, torch.Tensor]:
+    def step(self, items: torch.Tensor) -> dict[str, torch.Tensor]:
+        """One step of training on a batch of fitted items (item_idx, int64 [n]); the losses, each times its weight, and their sum."""
         encoded = self._encode(items)
         self._fit_clubs(encoded)
         losses = self._item_losses(encoded, items)
@@ -143,11 +169,12 @@ class Trainer:
         self.schedule.step()
         return {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
 
-    def _encode(self, items: torch.Tensor) -> Encoded:
+    def _encode(self, items: torch.Tensor, with_specific: bool = True) -> Encoded:
         return self.model.encode(
             {name: values[items] for name, values in self.features.items()},
             {name: mask[items] for name, mask in self.present.items()},
             len(items),
+            with_specific,
         )
 
     def _training_behaviour(self, encoded: Encoded, items: torch.Tensor) -> torch.Tensor:
@@ -255,7 +282,7 @@ class Trainer:
         own = np.zeros((len(rows), len(candidates)), dtype=bool)
         own[row[whole >= 0], whole[whole >= 0]] = True
         items = torch.from_numpy(distinct).to(self.device)
-        encoded = self._encode(items)
+        encoded = self._encode(items, with_specific=False)
         behaviour = self._training_behaviour(encoded, items)
         vectors = self.model.quantize_fused(encoded, behaviour).vectors if self.quantizing else self.model.fuse(encoded, behaviour)
         chosen = torch.from_numpy(candidates).to(self.device)
@@ -276,12 +303,13 @@ class Trainer:
         parts = []
         for part in items.split(ENCODE_BATCH):
             part = part.to(self.device)
-            encoded = self._encode(part)
+            encoded = self._encode(part, with_specific=False)
             behaviour = self.model.known_behaviour(encoded, part)
             parts.append((self.model.fuse(encoded, behaviour), behaviour))
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
-    def _start_codebooks(self) -> None:
+    def start_codebooks(self) -> None:
+        """Set the codebooks by k-means on fitted items as they are encoded now; from here on steps quantize."""
         items = self.fitted
         if len(items) > self.config.kmeans_items:
             items = items[torch.randperm(len(items), generator=self.generator)[: self.config.kmeans_items].sort().values]

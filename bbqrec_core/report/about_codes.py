@@ -68,9 +68,19 @@ def _facts(statistics: dict[str, Any]) -> list[Fact]:
         facts.append(Fact(share(after), "of items share their ID", note))
     if statistics.get("items_moved_by_repair") is not None:
         facts.append(Fact(count(statistics["items_moved_by_repair"]), "items moved by the repair"))
+    if statistics.get("churn_share") is not None:
+        facts.append(Fact(share(statistics["churn_share"]), "of known items have another ID than before", _start(statistics)))
     if statistics.get("codebook_sizes") is not None:
         facts.append(Fact(str(statistics["codebook_sizes"]).replace(",", " · "), "codes per level"))
     return facts
+
+
+def _start(statistics: dict[str, Any]) -> str:
+    """What training started from, and how many items had an ID."""
+    why = statistics.get("warm_start_refused")
+    return (
+        f"{count(statistics.get('known_items'))} items had an ID; {f'trained from scratch: {why}' if why else 'training went on from it'}"
+    )
 
 
 def _whole_ids(health: Rows) -> Table | None:

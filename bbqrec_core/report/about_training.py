@@ -161,7 +161,7 @@ def build_similarity(inputs: Inputs) -> SimilaritySection | None:
         names = [str(bucket + 1) for bucket in buckets]
         description = f"Learned weights of {source} similarity per layer, head and bucket; the largest is {largest:.4g}."
         picture = charts.weight_grid(grid, names, "bucket, from unlike to alike", largest, description)
-        pairs = {row["bucket"]: row.get("share") for row in mine}
+        pairs = {row["bucket"]: row.get("train_share") for row in mine}
         rows_of_legend = [
             [name, labels[bucket].replace("-", MINUS), share(pairs[bucket])] for name, bucket in zip(names, buckets, strict=True)
         ]

@@ -14,12 +14,15 @@ from bbqrec_core import schema
 from bbqrec_core.errors import ArtifactError
 from bbqrec_core.sequence.catalogue import Catalogue, codes_digest
 from bbqrec_core.sequence.config import SequenceConfig
+from bbqrec_core.sequence.mixture import Mixture
 from bbqrec_core.sequence.model import SequenceModel
+from bbqrec_core.sequence.prior import BehaviourPrior
 from bbqrec_core.sequence.similarity import SimilaritySpec
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, MEANING = "model.safetensors", "model.json"
 PARAMETER, CODES, PRESENT, UNITS, EDGES, WARM = "parameter.", "codes.", "present.", "units.", "edges.", "warm"
+PRIOR_TENSOR = "prior."
 AGAIN = "Run the stage `train` again on this catalogue."
 
 
@@ -29,17 +32,25 @@ class TrainedModel:
 
     Attributes:
         model: In evaluation mode, on the CPU.
-        weights: The heads' shares in the final score.
+        mixture: What the heads and the prior weigh in the final score.
+        prior: The behaviour prior; None = there is none.
         meaning: All of `model.json`.
     """
 
     model: SequenceModel
-    weights: dict[str, float]
+    mixture: Mixture
+    prior: BehaviourPrior | None
     meaning: dict[str, Any]
 
 
 def save_model(
-    folder: Path, model: SequenceModel, catalogue: Catalogue, similarity: SimilaritySpec | None, weights: dict[str, float], seed: int
+    folder: Path,
+    model: SequenceModel,
+    catalogue: Catalogue,
+    similarity: SimilaritySpec | None,
+    mixture: Mixture,
+    prior: BehaviourPrior | None,
+    seed: int,
 ) -> None:
     """Write `model.safetensors` and `model.json` into a folder; the same model gives the same bytes."""
     tensors = {PARAMETER + name: tensor for name, tensor in model.state_dict().items() if "buckets." not in name}
@@ -52,6 +63,8 @@ def save_model(
             if similarity.kind == "quantile":
                 tensors[UNITS + source] = catalogue.vectors[source]
                 tensors[EDGES + source] = similarity.edges[source]
+    if prior is not None:
+        tensors |= {PRIOR_TENSOR + name: tensor for name, tensor in prior.tensors().items()}
     save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, folder / WEIGHTS)
     meaning = {
         "format": FORMAT,
@@ -61,7 +74,8 @@ def save_model(
         "code_counts": {source: catalogue.code_counts(source) for source in catalogue.sources},
         "codes_sha256": catalogue.digest(),
         "similarity": None if similarity is None else {"kind": similarity.kind, "sources": list(similarity.sources)},
-        "mixture": weights,
+        "mixture": mixture.describe(),
+        "prior": None if prior is None else prior.describe(),
         "seed": seed,
         "config": model.config.fingerprint_fields(),
     }
@@ -98,13 +112,19 @@ def load_model(folder: Path, expected_codes: str | None = None, expected_items: 
             similarity = SimilaritySpec(kind, sources, {s: tensors[EDGES + s] for s in sources} if kind == "quantile" else {})
         model = SequenceModel(SequenceConfig(**meaning["config"]), catalogue, similarity)
         parameters = {name.removeprefix(PARAMETER): tensor for name, tensor in tensors.items() if name.startswith(PARAMETER)}
+        mixture, prior = Mixture.load(meaning["mixture"]), None
+        if meaning["prior"] is not None:
+            own = {name.removeprefix(PRIOR_TENSOR): tensor for name, tensor in tensors.items() if name.startswith(PRIOR_TENSOR)}
+            prior = BehaviourPrior.load(meaning["prior"], own)
         missing, unexpected = model.load_state_dict(parameters, strict=False)
     except (OSError, SafetensorError, KeyError, ValidationError, RuntimeError, TypeError) as error:
         raise ArtifactError(f"The model in {folder} cannot be read: {type(error).__name__}: {error}", AGAIN) from error
     missing = [name for name in missing if "buckets." not in name]
     if missing or unexpected:
         raise ArtifactError(f"{WEIGHTS} in {folder} does not fit {MEANING}: missing {missing}, unknown {unexpected}.", AGAIN)
-    return TrainedModel(model.eval(), dict(meaning["mixture"]), meaning)
+    if prior is not None and prior.knn.n_items != meaning["n_items"]:
+        raise ArtifactError(f"The prior in {folder} is of {prior.knn.n_items} items, the model of {meaning['n_items']}.", AGAIN)
+    return TrainedModel(model.eval(), mixture, prior, meaning)
 
 
 def _read_meaning(folder: Path) -> dict[str, Any]:
@@ -115,7 +135,7 @@ def _read_meaning(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} cannot be read: {error}", AGAIN) from None
     if not isinstance(meaning, dict) or meaning.get("model") != "BBQRec" or meaning.get("format") != FORMAT:
         raise ArtifactError(f"{path} does not describe a BBQRec model of format {FORMAT}.", AGAIN)
-    needed = {"n_items", "sources", "codes_sha256", "similarity", "mixture", "config"}
+    needed = {"n_items", "sources", "codes_sha256", "similarity", "mixture", "prior", "config"}
     if not needed <= meaning.keys() or schema.FUSED not in meaning["sources"]:
         raise ArtifactError(f"{path} lacks {sorted(needed - meaning.keys()) or 'fused codes'}.", AGAIN)
     return meaning

@@ -62,6 +62,10 @@ class SequenceConfig(Section):
     clip_norm: float = Field(1.0, gt=0, description="largest norm of a step's gradient")
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     selection_users: int = Field(5000, ge=0, description="validation users (a seeded sample) that pick the epoch and fit the mix; 0 = all")
+    prior: Literal["knn", "off"] = Field(
+        "knn", description="a third score beside the heads': the co-occurrence kNN, tuned as the section baselines.knn says"
+    )
+    repetition: bool = Field(True, description="fit on validation what it is worth that an item stands in the history already")
     mixture_steps: int = Field(10, ge=1, le=100, description="the heads' weights are fitted on a grid of 1/steps")
     exact_limit: int = Field(50_000, ge=0, description="catalogues up to this size are searched by scoring every item, larger ones by beam")
     beam_width: int = Field(100, ge=1, description="prefixes kept per level of the trie")

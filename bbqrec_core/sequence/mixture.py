@@ -1,12 +1,16 @@
-"""How several sources of scores become one, and how the mix is fitted on validation.
+"""How several sources of scores become one: the heads' and the prior's log-probabilities, weighted, and what repetition is worth.
 
-A score source is anything that gives log-probabilities of all items for a batch of users: the heads today, a behaviour prior tomorrow.
-Add it to the mapping under its name, and it is mixed and fitted like the others.
-Method, stage 2: final score = normalised log-probabilities, mixed with weights fitted on validation.
+    score(j) = sum over heads of weight * log p_head(j) + alpha(history) * log p_prior(j) + repetition, if j stands in the history
+    alpha(history) = level * exp(slopes . (support - centre)), support = log(1 + length), log(1 + train count of the last item)
+
+Weights are fitted on validation (`mixture_fit.py`). Method, stage 2: final score = normalised log-probabilities, mixed with weights fitted
+on validation, which may depend on history length and support.
 """
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +18,105 @@ import torch
 from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.ranking import mask_histories, rank_targets, seen_items
+from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
 
 Scores = Mapping[str, torch.Tensor]
 """Log-probabilities by source, each float32 [batch, n]."""
 CUT_OFF = 10
+SPAN = 3.0
+"""Support further than this from its centre counts as this far: nothing is known of weights out there."""
+
+
+@dataclass(frozen=True)
+class PriorWeight:
+    """How much the prior counts for a history.
+
+    Attributes:
+        level: For a history of average support; 0 = the prior is not looked at.
+        slopes: What a unit more of log(1 + length) and of log(1 + count of the last item) adds to the weight's logarithm.
+        centre: Average support on validation.
+    """
+
+    level: float = 0.0
+    slopes: tuple[float, float] = (0.0, 0.0)
+    centre: tuple[float, float] = (0.0, 0.0)
+
+    def of(self, support: torch.Tensor) -> torch.Tensor:
+        """The weight of each history: float32 [batch, 2] to [batch, 1]."""
+        away = (support - support.new_tensor(self.centre)).clamp(-SPAN, SPAN)
+        return self.level * (away @ support.new_tensor(self.slopes)).exp()[:, None]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """All that is fitted on top of the sources.
+
+    Attributes:
+        heads: Weight of each head, summing to 1.
+        prior: Weight of the behaviour prior.
+        repetition: Added to the score of items that stand in the history.
+    """
+
+    heads: Mapping[str, float]
+    prior: PriorWeight = PriorWeight()
+    repetition: float = 0.0
+
+    def combine(
+        self, scores: Scores, histories: torch.Tensor, prior: BehaviourPrior | None = None, items: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Final scores.
+
+        Args:
+            scores: Log-probabilities by head and, under PRIOR, of the prior, each float32 [batch, n].
+            histories: int64 [batch, any]; negative entries are ignored.
+            prior: Which prior; needed where its weight is not 0.
+            items: What the n columns are, int64 [batch, n]; None = the catalogue in its order.
+
+        Returns:
+            float32 [batch, n].
+        """
+        mixed = mix(scores, self.heads)
+        if prior is not None and self.prior.level:
+            mixed = mixed + self.prior.of(prior.support(histories)) * scores[PRIOR]
+        if self.repetition:
+            mixed = mixed + self.repetition * stands_in(histories, mixed.shape[1], items)
+        return mixed
+
+    def without_prior(self) -> "Mixture":
+        """The same with the prior's weight at 0."""
+        return Mixture(self.heads, PriorWeight(), self.repetition)
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready, for `load`."""
+        return {"heads": dict(self.heads), "prior": asdict(self.prior), "repetition": self.repetition}
+
+    @classmethod
+    def load(cls, description: Mapping[str, Any]) -> "Mixture":
+        """What `describe` described.
+
+        Raises:
+            KeyError, TypeError: It is something else.
+        """
+        prior = description["prior"]
+        weight = PriorWeight(prior["level"], tuple(prior["slopes"]), tuple(prior["centre"]))
+        return cls(dict(description["heads"]), weight, description["repetition"])
+
+
+def stands_in(histories: torch.Tensor, n_items: int, items: torch.Tensor | None = None) -> torch.Tensor:
+    """Whether items stand in histories.
+
+    Args:
+        histories: int64 [batch, any]; negative entries are ignored.
+        n_items: Columns asked for, if they are the catalogue.
+        items: Columns asked for otherwise, int64 [batch, n].
+
+    Returns:
+        bool [batch, n_items or n].
+    """
+    if items is not None:
+        return (items[:, :, None] == histories[:, None, :]).any(2)
+    found = torch.zeros(len(histories), n_items + 1, dtype=torch.bool, device=histories.device)
+    return found.scatter_(1, torch.where(histories >= 0, histories, n_items), True)[:, :-1]
 
 
 def mix(scores: Scores, weights: Mapping[str, float]) -> torch.Tensor:

@@ -1,13 +1,17 @@
 """The trained model behind the interface that every model shares, and top-k recommendation on top of it."""
 
+from copy import copy
 from pathlib import Path
 
 import torch
 
 from bbqrec_core.sequence.artifact import TrainedModel, load_model
-from bbqrec_core.sequence.mixture import batches, mix
+from bbqrec_core.sequence.mixture import Scores, batches
 from bbqrec_core.sequence.model import DENSE, GENERATIVE
+from bbqrec_core.sequence.prior import PRIOR
 from bbqrec_core.sequence.search import beam_search, best
+
+NAME = "BBQRec"
 
 
 class SequenceRecommender:
@@ -19,20 +23,32 @@ class SequenceRecommender:
     """
 
     def __init__(self, trained: TrainedModel, device: str = "cpu") -> None:
-        self.name = "BBQRec"
+        self.name = NAME
         self.model = trained.model.to(device)
-        self.weights = trained.weights
+        self.mixture = trained.mixture
+        self.prior = None if trained.prior is None else trained.prior.to(device)
         self.meaning = trained.meaning
         self.device = torch.device(device)
         self.n_items = self.model.n_items
-        self.max_history = self.model.config.max_history
+        self.max_history = max(self.model.config.max_history, 0 if self.prior is None else self.prior.knn.max_history)
+
+    @property
+    def uses_prior(self) -> bool:
+        """Whether the behaviour prior has a say."""
+        return self.prior is not None and self.mixture.prior.level > 0
+
+    def without_prior(self) -> "SequenceRecommender":
+        """The heads alone, mixed as they were before the prior came to them, under a name of their own."""
+        alone = copy(self)
+        alone.name, alone.mixture, alone.prior = f"{NAME} without prior", self.mixture.without_prior(), None
+        return alone
 
     @torch.no_grad()
     def score(self, histories: torch.Tensor) -> torch.Tensor:
         """Score the catalogue; see the interface. -1 may stand for padding and for unknown items, anywhere in a row."""
         scores = torch.empty(len(histories), self.n_items)
         for part in batches(len(histories), self.model.config.score_batch):
-            scores[part] = mix(self.model.log_probs(self._hidden(histories[part])), self.weights).cpu()
+            scores[part] = self._catalogue(histories[part].to(self.device)).cpu()
         return scores
 
     @torch.no_grad()
@@ -61,36 +77,41 @@ class SequenceRecommender:
             items[part], scores[part] = found[0].cpu(), found[1].cpu()
         return items, scores
 
-    def _hidden(self, histories: torch.Tensor) -> torch.Tensor:
-        return self.model.hidden(histories.to(self.device))
+    def _catalogue(self, histories: torch.Tensor) -> torch.Tensor:
+        """Final scores of every item, float32 [batch, n_items]."""
+        scores: Scores = self.model.log_probs(self.model.hidden(histories))
+        if self.prior is not None and self.uses_prior:
+            scores = {**scores, PRIOR: self.prior.log_probs(histories)}
+        return self.mixture.combine(scores, histories, self.prior)
 
     def _exhaustive(self, histories: torch.Tensor, seen: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        scores = mix(self.model.log_probs(self._hidden(histories)), self.weights)
         everything = torch.arange(self.n_items, device=self.device).expand(len(histories), -1)
-        return best(everything, _without(scores, seen), k)
+        return best(everything, _without(self._catalogue(histories), seen), k)
 
     def _by_candidates(self, histories: torch.Tensor, seen: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Candidates of each head, rescored by all of them. Further score sources add their candidates here."""
-        hidden = self._hidden(histories)
-        config = self.model.config
-        wanted = max(k, config.beam_width)
-        found, dense = [], None
+        """Candidates of each head and of the prior, rescored by all of them."""
+        hidden = self.model.hidden(histories)
+        wanted = max(k, self.model.config.beam_width)
+        whole: dict[str, torch.Tensor] = {}  # sources that score the catalogue anyway
+        if DENSE in self.model.heads:
+            whole[DENSE] = self.model.dense_log_probs(hidden)
+        if self.prior is not None and self.uses_prior:
+            whole[PRIOR] = self.prior.log_probs(histories)
+        found = []
         if self.model.decoder is not None:
             found.append(beam_search(self.model.decoder, hidden, seen, wanted, wanted)[0])
-        if DENSE in self.model.heads:
-            dense = self.model.dense_log_probs(hidden)
-            top = _without(dense, seen).topk(min(wanted, self.n_items), dim=1)
+        for source in whole.values():
+            top = _without(source, seen).topk(min(wanted, self.n_items), dim=1)
             found.append(torch.where(top.values > float("-inf"), top.indices, -1))
         candidates = torch.cat(found, dim=1).sort(dim=1).values
         useless = candidates < 0
         useless[:, 1:] |= candidates[:, 1:] == candidates[:, :-1]
         safe = candidates.clamp_min(0)
-        scores = {}
+        scores = {name: source.gather(1, safe) for name, source in whole.items()}
         if self.model.decoder is not None:
             scores[GENERATIVE] = self.model.decoder.score_items(hidden, safe)
-        if dense is not None:
-            scores[DENSE] = dense.gather(1, safe)
-        return best(safe, mix(scores, self.weights).masked_fill(useless, float("-inf")), k)
+        mixed = self.mixture.combine(scores, histories, self.prior, safe)
+        return best(safe, mixed.masked_fill(useless, float("-inf")), k)
 
 
 def load_recommender(

@@ -1,24 +1,36 @@
 """The stage `train`: reads ingest and quantize, trains the sequence model, writes it with its curve and its similarity weights."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from bbqrec_core import schema
+from bbqrec_core.baselines.cooccurrence import CoOccurrenceKnn
+from bbqrec_core.baselines.tuning import tune_knn
 from bbqrec_core.dataset import EvalSplit, SequenceDataset
-from bbqrec_core.evaluation.ranking import sample_users
-from bbqrec_core.sequence.artifact import save_model
+from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
+from bbqrec_core.evaluation.ranking import rank_split, sample_users, validation_metrics
+from bbqrec_core.sequence.artifact import TrainedModel, save_model
 from bbqrec_core.sequence.catalogue import Catalogue, load_catalogue
 from bbqrec_core.sequence.config import SequenceConfig
-from bbqrec_core.sequence.mixture import even, ranking_quality, weight_grid
+from bbqrec_core.sequence.evidence import gather_evidence
+from bbqrec_core.sequence.mixture import CUT_OFF, Mixture, even, ranking_quality, weight_grid
+from bbqrec_core.sequence.mixture_fit import fit_prior_weight, fit_repetition
 from bbqrec_core.sequence.model import DENSE, GENERATIVE, SequenceModel
+from bbqrec_core.sequence.prior import BehaviourPrior
+from bbqrec_core.sequence.recommender import SequenceRecommender
 from bbqrec_core.sequence.similarity import SimilarityBias, SimilarityBuckets, SimilaritySpec, bucket_shares
 from bbqrec_core.sequence.train import Progress, identity_of, make_fabric, reproducible, scorer, train
 from bbqrec_core.sequence.windows import Windows
 from bbqrec_core.stage import StageContext, Statistics
+
+if TYPE_CHECKING:  # reading profiles needs YAML, which a bare PyTorch box need not have
+    from bbqrec_core.profile import Profile
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +52,20 @@ def run(context: StageContext) -> Statistics:
     identity = identity_of(config, seed, catalogue.digest(), windows, valid)
     progress = train(model, windows, valid, config, seed, fabric, context.scratch, identity)
     model.eval()
-    weights, ndcg, recall = fit_mixture(model, valid, config)
-    model.cpu()
-    save_model(context.out, model, catalogue, similarity, weights, seed)
+    prior = fit_prior(context.profile, data)
+    fitted = fit_mixture(model, valid, config, prior)
+    trained = TrainedModel(model.cpu(), *fitted, {})
+    save_model(context.out, model, catalogue, similarity, trained.mixture, trained.prior, seed)
     _write_curve(context.out / "curve.parquet", progress)
     _write_similarity(context.out / "attention_bias.parquet", model.similarity, shares)
-    return _statistics(model, catalogue, windows, progress, weights, ndcg, recall)
+    return _statistics(model, catalogue, windows, progress) | _mixture_statistics(trained, valid)
+
+
+def fit_prior(profile: "Profile", data: SequenceDataset) -> CoOccurrenceKnn | None:
+    """The co-occurrence kNN that the profile asks for as prior, the baseline's own; None where there is none, or nobody to tune it on."""
+    if profile.sequence.prior == "off" or not len(data.valid):
+        return None
+    return tune_knn(data, profile.baselines.knn, profile.baselines.max_history, profile.seed)[0]
 
 
 def similarity_spec(config: SequenceConfig, catalogue: Catalogue, seed: int) -> SimilaritySpec | None:
@@ -59,15 +79,42 @@ def similarity_spec(config: SequenceConfig, catalogue: Catalogue, seed: int) -> 
     return SimilaritySpec.fit(catalogue, sources, config.similarity.kind, config.similarity.buckets, seed)
 
 
-def fit_mixture(model: SequenceModel, valid: EvalSplit, config: SequenceConfig) -> tuple[dict[str, float], float, float]:
-    """The heads' weights that rank validation best, with the NDCG@10 and Recall@10 that they reach there."""
+def fit_mixture(
+    model: SequenceModel, valid: EvalSplit, config: SequenceConfig, knn: CoOccurrenceKnn | None
+) -> tuple[Mixture, BehaviourPrior | None]:
+    """Fit, in this order: the heads' weights, the prior's on top of them, and what repetition is worth.
+
+    Args:
+        model: Trained, in evaluation mode.
+        valid: Users to fit on; where there are none, heads weigh the same and nothing else has a say.
+        config: Profile section `sequence`.
+        knn: What the prior consists of; None = no prior.
+    """
     if not len(valid):
-        return even(model.heads), 0.0, 0.0
-    grid = weight_grid(model.heads, config.mixture_steps) if len(model.heads) > 1 else [even(model.heads)]
+        return Mixture(even(model.heads)), None
+    heads = fit_heads(model, valid, config)
+    if knn is None and not config.repetition:
+        return Mixture(heads), None
+    prior = None if knn is None else BehaviourPrior(knn.to(model.start.device), 1.0)
+    with torch.no_grad():
+        evidence = gather_evidence(valid, scorer(model), prior, config.score_batch)
+    mixture = Mixture(heads)
+    if prior is not None:
+        weight, smoothing = fit_prior_weight(evidence, heads)
+        mixture, prior = replace(mixture, prior=weight), BehaviourPrior(prior.knn, smoothing).to("cpu")
+    if config.repetition:
+        mixture = replace(mixture, repetition=fit_repetition(evidence, mixture, 1.0 if prior is None else prior.smoothing))
+    return mixture, prior
+
+
+def fit_heads(model: SequenceModel, valid: EvalSplit, config: SequenceConfig) -> dict[str, float]:
+    """The heads' weights that rank validation best by themselves, the most even of equals."""
+    if len(model.heads) == 1:
+        return even(model.heads)
+    grid = weight_grid(model.heads, config.mixture_steps)
     with torch.no_grad():
         qualities = ranking_quality(valid, scorer(model), grid, config.score_batch)
-    place = max(range(len(grid)), key=lambda index: (qualities[index][0], -index))
-    return grid[place], *qualities[place]
+    return grid[max(range(len(grid)), key=lambda index: (qualities[index][0], -index))]
 
 
 def _write_curve(path: Path, progress: Progress) -> None:
@@ -89,25 +136,42 @@ def _write_similarity(path: Path, bias: SimilarityBias | None, shares: torch.Ten
     pq.write_table(pa.table(columns, schema=schema.SIMILARITY_WEIGHTS), path)
 
 
-def _statistics(
-    model: SequenceModel, catalogue: Catalogue, windows: Windows, progress: Progress, weights: dict[str, float], ndcg: float, recall: float
-) -> Statistics:
+def _statistics(model: SequenceModel, catalogue: Catalogue, windows: Windows, progress: Progress) -> Statistics:
     losses = [value for _, name, value in progress.curve if name == "train/loss"]
     bias = model.similarity
     return {
         "epochs_run": progress.epoch,
         "best_epoch": progress.best_epoch,
-        "valid_ndcg_at_10": ndcg,
-        "valid_recall_at_10": recall,
         "final_train_loss": losses[-1],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "nan_parameters": sum(int((~parameter.isfinite()).sum()) for parameter in model.parameters()),
-        "mixture_dense": weights.get(DENSE, 0.0),
-        "mixture_generative": weights.get(GENERATIVE, 0.0),
         "similarity_weight_norm": 0.0 if bias is None else float(bias.weight.detach().norm()),
         "similarity_sources": 0 if bias is None else len(bias.buckets.spec.sources),
         "trie_nodes": 0 if model.decoder is None else model.decoder.trie.n_nodes,
         "cold_items": int((~catalogue.warm).sum()),
         "train_windows": len(windows),
         "items": catalogue.n_items,
+    }
+
+
+def _mixture_statistics(trained: TrainedModel, valid: EvalSplit) -> Statistics:
+    """What was fitted on validation, and what it comes to there by full ranking, as the model will be used."""
+    recommender, mixture = SequenceRecommender(trained), trained.mixture
+    quality = {"valid_ndcg_at_10": 0.0, "valid_recall_at_10": 0.0, "valid_ndcg_at_10_unmasked": 0.0, "valid_ndcg_at_10_without_prior": 0.0}
+    if len(valid):
+        rankings = rank_split(recommender, valid)
+        quality["valid_ndcg_at_10"] = float(expected_ndcg(rankings[True].ranks.above, rankings[True].ranks.tied, CUT_OFF).mean())
+        quality["valid_recall_at_10"] = float(expected_recall(rankings[True].ranks.above, rankings[True].ranks.tied, CUT_OFF).mean())
+        quality["valid_ndcg_at_10_unmasked"] = float(expected_ndcg(rankings[False].ranks.above, rankings[False].ranks.tied, CUT_OFF).mean())
+        alone = recommender.without_prior() if recommender.uses_prior else recommender
+        quality["valid_ndcg_at_10_without_prior"] = validation_metrics(alone, valid)["ndcg_at_10"]
+    return {
+        **quality,
+        "mixture_dense": mixture.heads.get(DENSE, 0.0),
+        "mixture_generative": mixture.heads.get(GENERATIVE, 0.0),
+        "mixture_prior": mixture.prior.level,
+        "mixture_prior_by_length": mixture.prior.slopes[0],
+        "mixture_prior_by_support": mixture.prior.slopes[1],
+        "mixture_repetition": mixture.repetition,
+        "prior_smoothing": None if trained.prior is None else trained.prior.smoothing,
     }

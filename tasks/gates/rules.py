@@ -89,6 +89,22 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("ING-020", "warning", "sequence_median", "min_sequence_median", None, "Short sequences leave little to learn an order from."),
         Rule("ING-021", "warning", "density", 0, 1, "More interactions than pairs of a user and an item."),
         Rule("ING-022", "warning", "days", "min_days", None, "The interactions lie close together in time."),
+        Rule(
+            "ING-023",
+            "warning",
+            "unknown_item_share",
+            0,
+            "max_unknown_item_share",
+            "The metadata knows nearly none of the items: it may be another category's, or name items in another way.",
+        ),
+        Rule(
+            "ING-024",
+            "warning",
+            "ends_before_1990",
+            0,
+            0,
+            "No shop was online then: the times may be in another unit than the source says (source.tables.time_unit), or be no times.",
+        ),
     ),
     "embed": (
         Rule("EMB-001", "critical", "nan_values", 0, 0, "An encoder that gives NaN is broken."),
@@ -97,13 +113,29 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("EMB-004", "warning", "image_share", "min_image_share", 1, "Fewer pictures were embedded than expected."),
     ),
     "quantize": (
-        Rule("QNT-001", "critical", "collision_share", 0, "max_collision_share", "Items that share a semantic ID cannot be told apart."),
+        Rule(
+            "QNT-001",
+            "critical",
+            "repaired_collision_share",
+            0,
+            "max_collision_share",
+            "Items that share a semantic ID cannot be told apart, and repair did not part them.",
+        ),
         Rule("QNT-002", "critical", "null_fused_codes", 0, 0, "Every item needs a semantic ID."),
         Rule(
             "QNT-003", "warning", "used_code_share", "min_used_code_share", 1, "Dead codes: the codebook is larger than what it describes."
         ),
         Rule("QNT-004", "warning", "largest_code_share", 0, "max_largest_code_share", "A collapsed first level says little of an item."),
         Rule("QNT-005", "critical", "nan_losses", 0, 0, "The training diverged."),
+        Rule(
+            "QNT-006",
+            "warning",
+            "published_collision_share",
+            0,
+            "max_collision_share",
+            "Published codes collide as they came, and items that share one cannot be told apart; `quantization: {given: {repair: true}}` "
+            "in the profile moves them apart.",
+        ),
     ),
     "train": (
         Rule("TRN-001", "critical", "nan_parameters", 0, 0, "The training diverged."),

@@ -50,3 +50,14 @@ def write_ingest(folder: Path, sequences: list[list[int]], n_items: int) -> Path
         }
         pq.write_table(pa.table(columns, schema=schema.EVAL_SEQUENCES), folder / f"{split}.parquet")
     return folder
+
+
+def write_semantic_ids(folder: Path, n_items: int) -> Path:
+    """Write fused and text codes of two levels; every third item has no picture, the others have codes of it too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    codes = [[item % 5, item // 5] for item in range(n_items)]
+    images = [None if item % 3 == 0 else [item % 4, item % 7] for item in range(n_items)]
+    columns = {schema.ITEM_IDX: list(range(n_items)), schema.FUSED: codes, schema.TEXT: codes, schema.IMAGE: images}
+    # Arrow cannot read fixed-size lists with nulls back from Parquet: without its own schema they come as plain lists.
+    pq.write_table(pa.table(columns, schema=schema.semantic_id_schema(2)), folder / "semantic_ids.parquet", store_schema=False)
+    return folder

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from artificial_ingest import planted_sequences, write_ingest
+from artificial_ingest import planted_sequences, write_ingest, write_semantic_ids
 
 from bbqrec_core import schema
 from bbqrec_core.baselines import load_recommenders
@@ -21,14 +21,17 @@ from bbqrec_core.profile import load_profile
 from bbqrec_core.stage import StageContext, Statistics
 
 N_ITEMS = 30
-QUICK = {"sasrec": {"epochs": 2, "dimensions": 16}, "knn": {"trials": 5}}
+QUICK = {"sasrec": {"epochs": 2, "dimensions": 16}, "knn": {"trials": 5, "sweeps": 1}}
+KEYS = ["popularity", "knn", "sasrec", "sasrec_with_codes", "sasrec_with_codes_and_prior"]
+NAMES = ["popularity", "co-occurrence kNN", "SASRec", "SASRec with codes", "SASRec with codes and prior"]
 
 
 def fitted(folder: Path, ingest: Path, section: dict[str, object] = QUICK) -> Statistics:
     for name in ("out", "scratch"):
         (folder / name).mkdir(parents=True)
     profile = load_profile("demo", {"baselines": section, "compute": {"device": "cpu"}})
-    return run(StageContext(profile, {"ingest": ingest}, folder / "out", folder / "scratch"))
+    inputs = {"ingest": ingest, "quantize": write_semantic_ids(folder / "quantize", N_ITEMS)}
+    return run(StageContext(profile, inputs, folder / "out", folder / "scratch"))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -49,28 +52,29 @@ def made(tmp_path_factory: pytest.TempPathFactory, ingest: Path) -> tuple[Path, 
 def test_what_is_loaded_scores_as_what_was_fitted(made: tuple[Path, Statistics], ingest: Path) -> None:
     out, statistics = made
     recommenders = load_recommenders(out)
-    assert [recommender.name for recommender in recommenders] == ["popularity", "co-occurrence kNN", "SASRec"]
+    assert [recommender.name for recommender in recommenders] == NAMES
     data = SequenceDataset.load(ingest, 20)
-    for recommender, key in zip(recommenders, ("popularity", "knn", "sasrec"), strict=True):
+    for recommender, key in zip(recommenders, KEYS, strict=True):
         assert recommender.n_items == N_ITEMS
         assert validation_metrics(recommender, data.valid)["ndcg_at_10"] == statistics[f"{key}_valid_ndcg_at_10"]
         scores = recommender.score(torch.from_numpy(data.test.histories))
         assert scores.shape == (100, N_ITEMS)
         assert scores.dtype == torch.float32
     assert statistics["nan_values"] == 0
-    assert statistics["models"] == "popularity, co-occurrence kNN, SASRec"
+    assert statistics["models"] == ", ".join(NAMES)
     assert statistics["knn_valid_ndcg_at_10"] > statistics["popularity_valid_ndcg_at_10"]  # type: ignore[operator]
 
 
 def test_trials_and_curves_are_written(made: tuple[Path, Statistics]) -> None:
     out, statistics = made
     trials = json.loads((out / "co_occurrence" / "trials.json").read_text())
-    assert len(trials) == statistics["knn_trials"] == 5
+    assert len(trials) == statistics["knn_trials"] > 5, "five drawn, and steps from the best of them"
+    assert {trial["valid_users"] for trial in trials} == {statistics["valid_users"]}
     best = max(trials, key=lambda trial: trial["valid_ndcg_at_10"])
-    assert all(statistics[f"knn_{name}"] == value for name, value in best.items() if name != "valid_ndcg_at_10")
+    assert all(statistics[f"knn_{name}"] == value for name, value in best.items() if not name.startswith("valid_"))
     curve = pq.read_table(out / "curve.parquet")
     assert curve.schema.equals(schema.CURVE)
-    assert {"sasrec/train/loss", "sasrec/valid/ndcg_at_10"} <= set(curve["name"].to_pylist())
+    assert {"sasrec/train/loss", "sasrec/valid/ndcg_at_10", "sasrec_with_codes/valid/ndcg_at_10"} <= set(curve["name"].to_pylist())
 
 
 def test_same_seed_same_bytes_and_the_test_split_reaches_nothing(made: tuple[Path, Statistics], ingest: Path, tmp_path: Path) -> None:
@@ -91,6 +95,12 @@ def test_baselines_can_be_switched_off(ingest: Path, tmp_path: Path) -> None:
     assert [recommender.name for recommender in load_recommenders(tmp_path / "out")] == ["popularity"]
     assert pq.read_table(tmp_path / "out" / "curve.parquet").num_rows == 0
     assert "sasrec_epochs_run" not in statistics
+
+
+@pytest.mark.parametrize(("section", "names"), [({"codes": False}, NAMES[:3]), ({"prior": False}, NAMES[:4])])
+def test_variants_of_sasrec_can_be_switched_off(ingest: Path, tmp_path: Path, section: dict[str, bool], names: list[str]) -> None:
+    fitted(tmp_path, ingest, {"knn": QUICK["knn"], "sasrec": {"epochs": 1, "dimensions": 16, **section}})
+    assert [recommender.name for recommender in load_recommenders(tmp_path / "out")] == names
 
 
 def test_popularity_counts_train_only(ingest: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bbqrec_core.baselines.config import SasrecConfig
-from bbqrec_core.baselines.sasrec import Sasrec, SasrecModel, align_left
+from bbqrec_core.baselines.sasrec import ABSENT, Sasrec, SasrecModel, align_left, code_rows
 from bbqrec_core.baselines.sasrec_training import schedule, train_sasrec, training_windows
 from bbqrec_core.dataset import SequenceDataset
 from bbqrec_core.errors import StageError
@@ -179,3 +179,31 @@ def test_nothing_to_learn_from_is_an_error(tmp_path: Path) -> None:
     data = SequenceDataset.load(write_ingest(tmp_path, [[0, 1, 2], [2, 0, 1]], 3), 10)
     with pytest.raises(StageError, match="nothing to learn from"):
         train_sasrec(data, SMALL, 10, seed=1)
+
+
+def test_codes_are_numbered_through_and_absent_ones_stay_zero() -> None:
+    text = np.array([[0, 1], [2, 0]]), np.array([True, True])
+    image = np.array([[3, 3], [0, 0]]), np.array([True, False])
+    rows = code_rows({"text": text, "image": image})
+    assert rows.tolist() == [[1, 5, 9, 13], [3, 4, ABSENT, ABSENT]]
+    torch.manual_seed(0)
+    net = SasrecModel(2, 4, 8, 2, 1, codes=rows)
+    assert net.code is not None
+    expected = net.item.weight[1] + net.code.weight[3] + net.code.weight[4]
+    torch.testing.assert_close(net.vectors()[1], expected)
+    net.logits(net(torch.tensor([[1, 0]]))).sum().backward()
+    assert (net.code.weight.grad[ABSENT] == 0).all() and (net.code.weight[ABSENT] == 0).all()  # type: ignore[index]
+
+
+def test_codes_carry_what_an_item_alone_cannot(tmp_path: Path) -> None:
+    """Any item of a class is followed by any of the next class: told the classes, few sequences are enough."""
+    rng = np.random.default_rng(0)
+    classes, members = 6, 12
+    sequences = [[(first + step) % classes * members + int(rng.integers(members)) for step in range(6)] for first in range(classes)] * 2
+    sequences = [[(item // members) * members + int(rng.integers(members)) for item in sequence] for sequence in sequences * 5]
+    data = SequenceDataset.load(write_ingest(tmp_path, sequences, classes * members), 10)
+    codes = (np.arange(classes * members) // members)[:, None], np.ones(classes * members, dtype=bool)
+    config = SasrecConfig(dimensions=32, heads=1, layers=1, dropout=0.1, epochs=20, patience=20, batch_size=32, learning_rate=0.01)
+    plain = train_sasrec(data, config, 10, seed=1)[1].best_value
+    told = train_sasrec(data, config, 10, seed=1, codes=code_rows({"fused": codes}))[1].best_value
+    assert told > 1.5 * plain

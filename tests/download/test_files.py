@@ -152,6 +152,16 @@ def test_a_length_that_hides_a_cut_is_found_by_the_compressed_data(length, serve
     assert accepted.status == "fetched" and "cut off" in accepted.reason
 
 
+def test_a_cut_file_of_which_no_beginning_will_do_is_never_taken(server, tmp_path):
+    server.answers["file"] = lying(BODY[:20_000], None)
+    for accept_cut in (False, True):
+        wanted = [WantedFile(NAME, server.url("file"), only_whole=True)]
+        [outcome] = asyncio.run(fetch_files(wanted, tmp_path, config(), accept_cut, patience=QUICK))
+        assert outcome.status == "failed" and "cut off" in outcome.reason and left(tmp_path) == []
+        assert "use_cut_files" not in outcome.way_out and "only whole" in outcome.way_out
+    assert "ingest.use_cut_files" in fetch(server, tmp_path).way_out
+
+
 def test_more_is_announced_than_comes(server, tmp_path):
     server.answers["file"] = lying(BODY, len(BODY) + 100)
     outcome = fetch(server, tmp_path)

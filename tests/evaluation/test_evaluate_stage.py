@@ -95,6 +95,18 @@ def test_planted_pattern_beats_popularity_and_equals_compare_as_equal(tmp_path: 
     assert rows["popularity"]["low"] > 0
 
 
+def test_a_part_of_ours_is_shown_and_compared_but_never_the_opponent(tmp_path: Path, ingest: Path) -> None:
+    data = SequenceDataset.load(ingest, 3)
+    context = StageContext(load_profile("demo"), {"ingest": ingest}, tmp_path, tmp_path)
+    part = Oracle(name="BBQRec without prior")
+    statistics = evaluate(context, [Oracle(), Popularity(data.train_counts)], [part])
+    assert statistics["best_baseline"] == "popularity"
+    assert statistics["models_evaluated"] == 3
+    rows = {row["baseline"]: row for row in pq.read_table(tmp_path / "comparisons.parquet").to_pylist()}
+    assert set(rows) == {"BBQRec without prior", "popularity"}
+    assert rows[part.name]["difference"] == 0
+
+
 def test_examples_recommend_nothing_seen(tmp_path: Path, ingest: Path) -> None:
     evaluated(tmp_path, ingest)
     rows = pq.read_table(tmp_path / "out" / "examples.parquet").to_pylist()

@@ -35,9 +35,9 @@ def naive(pairs: set[tuple[int, int]], k_user: int, k_item: int) -> set[tuple[in
 @given(pairs=PAIRS, k_user=st.integers(1, 6), k_item=st.integers(1, 6))
 def test_equals_naive_removal(database, pairs, k_user, k_item):
     rows = [{"user_code": user, "item_code": item, "rating": 5.0, "timestamp": 0} for user, item in sorted(pairs)]
-    database.drop("deduplicated")
-    database.insert("deduplicated", pa.Table.from_pylist(rows))
-    rounds = k_core(database, k_user, k_item)
+    database.drop("pairs")
+    database.insert("pairs", pa.Table.from_pylist(rows))
+    rounds = k_core(database, "pairs", k_user, k_item)
     left = set(database.rows("SELECT user_code, item_code FROM kcore"))
     assert left == naive(pairs, k_user, k_item)
     assert rounds[0].interactions == len(pairs) and rounds[-1].interactions == len(left)

@@ -29,7 +29,10 @@ QUICK = {
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Clustered features and sequences that follow the clusters; the last `cold` items never occur in train."""
+    """Clustered features and sequences that follow the clusters; the last `cold` items never occur in train.
+
+    Items and users have names of their own where `names` and `users` give them; else they are named after their numbers.
+    """
 
     text: np.ndarray
     has_text: np.ndarray
@@ -38,10 +41,25 @@ class Catalogue:
     train: list[list[int]]
     valid: list[int]
     test: list[int]
+    names: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
 
     @property
     def n_items(self) -> int:
         return len(self.text)
+
+    @property
+    def item_ids(self) -> list[str]:
+        return list(self.names) or [f"A{index}" for index in range(self.n_items)]
+
+    def interactions(self) -> pa.Table:
+        """What of `interactions.parquet` says who had what, and in which part."""
+        users = list(self.users) or [f"U{number}" for number in range(len(self.train))]
+        rows = []
+        for user, train, valid, test in zip(users, self.train, self.valid, self.test, strict=True):
+            parts = [*((item, "train") for item in train), (valid, "valid"), (test, "test")]
+            rows += [{schema.USER_ID: user, schema.ITEM_ID: self.item_ids[item], "part": part} for item, part in parts]
+        return pa.Table.from_pylist(rows, schema.INTERACTIONS)
 
     def write(self, folder: Path) -> dict[str, Path]:
         """Write the files of `ingest` and `embed` that matter here."""
@@ -51,9 +69,10 @@ class Catalogue:
         n, users = self.n_items, list(range(len(self.train)))
         counts = np.bincount([item for row in self.train for item in row], minlength=n)
         columns = {name: [None] * n for name in schema.ITEMS.names}
-        columns |= {"item_idx": list(range(n)), "item_id": [f"A{index}" for index in range(n)], "train_count": counts.tolist()}
+        columns |= {"item_idx": list(range(n)), "item_id": self.item_ids, "train_count": counts.tolist()}
         pq.write_table(pa.table(columns, schema=schema.ITEMS), ingest / "items.parquet")
         pq.write_table(pa.table({"user_idx": users, "history": self.train}, schema=schema.TRAIN_SEQUENCES), ingest / "train.parquet")
+        pq.write_table(self.interactions(), ingest / "interactions.parquet")
         later = [[*row, target] for row, target in zip(self.train, self.valid, strict=True)]
         for name, histories, targets in (("valid", self.train, self.valid), ("test", later, self.test)):
             table = pa.table({"user_idx": users, "history": histories, "target": targets}, schema=schema.EVAL_SEQUENCES)

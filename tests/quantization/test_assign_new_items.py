@@ -7,13 +7,13 @@ from artificial_catalogue import run_stage
 
 from bbqrec_core.dataset import ItemFeatures
 from bbqrec_core.errors import ArtifactError, StageError
-from bbqrec_core.quantization.assign import TrainedQuantizer, assign
 from bbqrec_core.quantization.data import listing_hashes, representatives
+from bbqrec_core.quantization.tokenizers.registry import assign, load
 
 
 @pytest.fixture(scope="module")
 def quantizer(quantized):
-    return TrainedQuantizer.load(quantized[0])
+    return load(quantized[0])
 
 
 def new_items(catalogue, n=40, seed=3):
@@ -76,7 +76,7 @@ def test_the_stage_gave_cold_items_what_assign_would(quantized, quantizer, catal
 
 def test_identical_new_items_share_with_existing_ones_if_the_profile_says_so(catalogue, tmp_path):
     out, _ = run_stage(catalogue, tmp_path, share_identical=True, epochs=2, warmup_epochs=1)
-    quantizer = TrainedQuantizer.load(out)
+    quantizer = load(out)
     rows = np.array([4, 4, 9])
     half = lambda values: values[rows].astype(np.float16).astype(np.float32)  # noqa: E731
     text, image = half(catalogue.text), half(catalogue.image)
@@ -106,7 +106,7 @@ def test_listing_hashes_see_masks_and_values_and_nothing_else():
 def test_bad_input_is_named(quantizer, catalogue):
     features = new_items(catalogue)
     narrow = ItemFeatures(features["text"].values[:, :5], features["text"].present)
-    with pytest.raises(StageError, match="text features have 5 dimensions, the quantizer was trained on 24"):
+    with pytest.raises(StageError, match="text features have 5 dimensions, the tokenizer was fitted on 24"):
         assign(quantizer, {"text": narrow})
     with pytest.raises(StageError, match="'sound'"):
         assign(quantizer, {"sound": features["text"]})
@@ -126,8 +126,8 @@ def test_no_ids_left_is_named(quantizer):
 
 
 def test_a_damaged_quantizer_is_an_artifact_error(tmp_path):
-    with pytest.raises(ArtifactError, match="No readable quantizer"):
-        TrainedQuantizer.load(tmp_path)
+    with pytest.raises(ArtifactError, match="No readable tokenizer"):
+        load(tmp_path)
     (tmp_path / "quantizer.json").write_text("{")
-    with pytest.raises(ArtifactError, match="No readable quantizer"):
-        TrainedQuantizer.load(tmp_path)
+    with pytest.raises(ArtifactError, match="No readable tokenizer"):
+        load(tmp_path)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from bbqrec_core.dataset import ItemFeatures, SequenceDataset, load_features, load_semantic_ids
 from bbqrec_core.errors import ArtifactError, StageError
-from bbqrec_core.quantization.assign import TrainedQuantizer, assign
+from bbqrec_core.quantization.tokenizers.registry import assign, load
 from bbqrec_core.sequence.config import SequenceConfig
 from bbqrec_core.sequence.stage import run as train
 from bbqrec_core.stage import StageContext
@@ -44,7 +44,7 @@ def test_every_item_gets_a_legal_id_of_its_own(alone, catalogue):
 def test_items_of_which_nothing_is_known_are_counted(alone, catalogue):
     """Cold ones, and those that no train neighbour tells anything of; their IDs come from repair alone."""
     _, out, statistics = alone
-    known = TrainedQuantizer.load(out).model.has_behaviour.numpy()
+    known = load(out).tokenizer.model.has_behaviour.numpy()
     assert not known[-5:].any() and known[:-5].mean() > 0.9
     assert statistics["repair_only_items"] == (~known).sum() >= 5
     [row] = [row for row in rows_of(out, "codebook_health") if row["name"] == "repair_only_share"]
@@ -89,11 +89,11 @@ def test_items_that_look_like_nothing_share_no_id(catalogue, tmp_path):
 
 
 def test_new_items_get_ids_that_say_nothing_of_them(alone, caplog):
-    quantizer = TrainedQuantizer.load(alone[1])
-    assert quantizer.model.modalities == ()
+    quantizer = load(alone[1])
+    assert quantizer.tokenizer.model.modalities == ()
     with caplog.at_level(logging.WARNING):
         given = assign(quantizer, {"text": ItemFeatures(np.ones((30, 4), np.float32), np.ones(30, dtype=bool))})
-    assert "not trained on text" in caplog.text
+    assert "not fitted on text" in caplog.text
     everyone = np.concatenate([quantizer.semantic_ids, given.fused])
     assert len(np.unique(everyone, axis=0)) == len(everyone)
     with pytest.raises(StageError, match="only behaviour"):

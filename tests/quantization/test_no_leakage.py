@@ -1,4 +1,4 @@
-"""Nothing of validation or test reaches stage 1, whatever is known of the items; and nothing depends on how things are numbered."""
+"""Nothing of validation or test reaches stage 1, whatever is known of the items."""
 
 import ast
 import hashlib
@@ -13,9 +13,6 @@ from artificial_catalogue import Catalogue, run_stage
 from other_catalogues import behaviour_alone, published_codes
 
 from bbqrec_core.quantization import lcp, probes
-from bbqrec_core.quantization.behaviour import behaviour_vectors, cooccurrence, shifted_ppmi
-from bbqrec_core.quantization.collisions import collision_share
-from bbqrec_core.quantization.health import cohesion_rows, usage_rows
 
 MEASURED_ON_VALIDATION = "behaviour_lcp"
 KINDS = {"features": lambda catalogue: catalogue, "behaviour alone": behaviour_alone, "published codes": published_codes}
@@ -100,84 +97,3 @@ def test_nothing_but_the_stage_reads_what_is_measured_on_validation():
         assert not any(name.endswith("lcp") for name in imported), path
         looked_at = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         assert not looked_at & {"valid", "test", "targets", "seen_items"}, path
-
-
-# Numbering
-
-
-def renumbered(catalogue: Catalogue, order: np.ndarray, users: np.ndarray) -> Catalogue:
-    """Item order[i] of the old catalogue becomes item i; users come in another order."""
-    new = np.argsort(order)
-    columns = {name: getattr(catalogue, name)[order] for name in ("text", "has_text", "image", "has_image")}
-    return Catalogue(
-        **columns,
-        train=[new[catalogue.train[user]].tolist() for user in users],
-        valid=[int(new[catalogue.valid[user]]) for user in users],
-        test=[int(new[catalogue.test[user]]) for user in users],
-    )
-
-
-@pytest.fixture(scope="module")
-def numbers(catalogue):
-    rng = np.random.default_rng(3)
-    return rng.permutation(catalogue.n_items), rng.permutation(len(catalogue.train))
-
-
-def ragged(catalogue):
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in catalogue.train])])
-    return offsets, np.array([item for row in catalogue.train for item in row])
-
-
-def test_behaviour_is_the_same_under_other_numbers(catalogue, numbers):
-    order, _ = numbers
-    matrices = []
-    for one in (catalogue, renumbered(catalogue, *numbers)):
-        matrix = shifted_ppmi(cooccurrence(*ragged(one), one.n_items, 5), 1.0)
-        vectors, known = behaviour_vectors(matrix, 16, torch.Generator().manual_seed(0))
-        dense = np.zeros((one.n_items, one.n_items))
-        dense[matrix.rows, matrix.columns] = matrix.counts
-        matrices.append((dense, (vectors @ vectors.T).numpy(), known.numpy()))
-    (dense, gram, known), (dense_new, gram_new, known_new) = matrices
-    np.testing.assert_array_equal(dense[np.ix_(order, order)], dense_new)
-    np.testing.assert_allclose(gram[np.ix_(order, order)], gram_new, atol=1e-3)
-    np.testing.assert_array_equal(known[order], known_new)
-
-
-def test_figures_of_given_codes_are_the_same_under_other_numbers(catalogue, numbers):
-    order, _ = numbers
-    codes = np.random.default_rng(0).integers(0, 6, (catalogue.n_items, 3))
-    assert list(usage_rows("fused", codes, [8, 8, 16])) == list(usage_rows("fused", codes[order], [8, 8, 16]))
-    assert collision_share(codes) == collision_share(codes[order])
-    one, two = (
-        list(cohesion_rows("fused", *pair)) for pair in ((codes, "text", catalogue.text), (codes[order], "text", catalogue.text[order]))
-    )
-    assert [row[:3] for row in one] == [row[:3] for row in two]
-    np.testing.assert_allclose([row[3] for row in one], [row[3] for row in two], atol=1e-9)
-
-
-SPREAD = {
-    "reconstruction_r2_text": 0.03,
-    "reconstruction_r2_image": 0.09,
-    "fused_r2_text": 0.05,
-    "fused_r2_image": 0.07,
-    "perplexity_level_1": 0.4,
-    "perplexity_level_2": 0.8,
-    "perplexity_level_3": 0.4,
-    "collision_share_before": 0.14,
-    "final_reconstruction": 0.025,
-}
-"""Standard deviation over eight seeds on this catalogue, measured (the larger of either numbering's)."""
-SEEDS = (7, 8, 9)
-
-
-def test_health_is_the_same_under_other_numbers(catalogue, numbers, quantized, tmp_path):
-    """Exactly where nothing is drawn. The rest moves as it does with the seed, so means over seeds are compared."""
-    other = renumbered(catalogue, *numbers)
-    first = [quantized[1], *(run_stage(catalogue, tmp_path / f"old{seed}", seed=seed)[1] for seed in SEEDS[1:])]
-    second = [run_stage(other, tmp_path / f"new{seed}", seed=seed)[1] for seed in SEEDS]
-    exact = ("items", "fitted_items", "cold_items", "blank_items", "repair_only_items", "identical_listings", "collision_share")
-    exact += ("null_image_codes", "distinct_ids", "nan_losses")
-    assert all({name: one[name] for name in exact} == {name: first[0][name] for name in exact} for one in (*first, *second))
-    for name, deviation in SPREAD.items():
-        difference = np.mean([one[name] for one in first]) - np.mean([one[name] for one in second])
-        assert abs(difference) < 3 * deviation * np.sqrt(2 / len(SEEDS)), name

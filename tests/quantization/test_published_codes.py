@@ -15,10 +15,10 @@ from bbqrec_core.dataset import ItemFeatures, SequenceDataset, load_features
 from bbqrec_core.embedding.codes import DIMENSIONS
 from bbqrec_core.errors import StageError
 from bbqrec_core.quantization import probes
-from bbqrec_core.quantization.assign import TrainedQuantizer, assign
 from bbqrec_core.quantization.data import load_item_features, prepare
 from bbqrec_core.quantization.model import ModalityCoder
 from bbqrec_core.quantization.probes import FOLDS, RIDGE, accuracy_from_codes, folds
+from bbqrec_core.quantization.tokenizers.registry import assign, load
 from bbqrec_core.quantization.training import Trainer
 
 
@@ -87,8 +87,8 @@ def test_reconstruction_error_is_the_mean_over_levels_of_minus_log_softmax():
 def test_a_saved_quantizer_knows_its_codes(coded, catalogue):
     folder, out, _ = coded
     assert json.loads((out / "quantizer.json").read_text())["published_code_sizes"] == {"text": [10, 3], "image": [10, 4]}
-    quantizer = TrainedQuantizer.load(out)
-    assert quantizer.model.coder("image").code_sizes == (10, 4)
+    quantizer = load(out)
+    assert quantizer.tokenizer.model.coder("image").code_sizes == (10, 4)
     cold = slice(catalogue.n_items - 5, None)
     features = {name: ItemFeatures(given.values[cold], given.present[cold]) for name, given in load_features(folder / "embed").items()}
     given = assign(quantizer, features, existing_ids=quantizer.semantic_ids[: cold.start])
@@ -96,7 +96,7 @@ def test_a_saved_quantizer_knows_its_codes(coded, catalogue):
 
 
 def test_ordinary_features_have_no_published_codes(quantized):
-    assert "published_code_sizes" not in json.loads((quantized[0] / "quantizer.json").read_text())
+    assert json.loads((quantized[0] / "quantizer.json").read_text())["published_code_sizes"] == {}
     assert not [name for _, _, name in health_of(quantized[0]) if name.startswith("accuracy_")]
 
 
@@ -104,7 +104,7 @@ def test_codes_and_features_side_by_side(catalogue, tmp_path):
     out, statistics = run_stage(published_codes(catalogue, ("text",)), tmp_path)
     assert statistics["fused_accuracy_text"] is not None and statistics["fused_r2_image"] is not None
     assert statistics["fused_r2_text"] is statistics["fused_accuracy_image"] is None
-    assert TrainedQuantizer.load(out).model.coder("text").decoder[-1].out_features == 13
+    assert load(out).tokenizer.model.coder("text").decoder[-1].out_features == 13
 
 
 def test_features_that_an_encoder_made_are_features_though_codes_are_published(catalogue, tmp_path):
@@ -144,9 +144,9 @@ def test_codes_of_another_catalogue_are_named(catalogue, tmp_path):
 def test_reconstruction_weight_is_that_of_the_cross_entropy(catalogue, tmp_path):
     data, config = prepared(published_codes(catalogue), tmp_path, epochs=1, warmup_epochs=0)
     assert data.features["text"].shape == (catalogue.n_items, DIMENSIONS) and set(data.codes) == {"text", "image"}
-    once = Trainer(data, config, 0, torch.device("cpu"))._step(torch.arange(40))["reconstruction"]
+    once = Trainer(data, config, 0, torch.device("cpu")).step(torch.arange(40))["reconstruction"]
     doubled = config.model_copy(update={"reconstruction_weight": 2.0})
-    assert float(Trainer(data, doubled, 0, torch.device("cpu"))._step(torch.arange(40))["reconstruction"]) == pytest.approx(2 * float(once))
+    assert float(Trainer(data, doubled, 0, torch.device("cpu")).step(torch.arange(40))["reconstruction"]) == pytest.approx(2 * float(once))
 
 
 def test_accuracy_of_codes_that_say_everything_and_of_random_ones():

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from bbqrec_core import schema
 from bbqrec_core.dataset import SequenceDataset, load_features, load_semantic_ids
 from bbqrec_core.errors import StageError
-from bbqrec_core.quantization.assign import TrainedQuantizer
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.data import prepare
+from bbqrec_core.quantization.tokenizers.registry import load
 from bbqrec_core.quantization.training import Trainer
 
 MEASURED_ON_VALIDATION = "behaviour_lcp"
@@ -76,7 +76,7 @@ def test_every_item_has_an_id_of_its_own_and_modality_codes_where_it_has_the_mod
 
 def test_quantized_vectors_are_the_sums_of_the_written_codes(quantized, catalogue):
     out, _ = quantized
-    vectors, codebooks = load_file(out / "quantized.safetensors"), TrainedQuantizer.load(out).model.quantizer.codebooks
+    vectors, codebooks = load_file(out / "quantized.safetensors"), load(out).tokenizer.model.quantizer.codebooks
     for source, (codes, present) in load_semantic_ids(out).items():
         expected = sum(codebook.detach()[torch.from_numpy(codes[:, level])] for level, codebook in enumerate(codebooks))
         torch.testing.assert_close(vectors[source], torch.where(torch.from_numpy(present)[:, None], expected, 0.0))
@@ -208,7 +208,7 @@ def test_a_weight_of_zero_switches_a_loss_off_and_others_stay(catalogue, tmp_pat
 
 
 def test_z_stays_near_its_anchor_and_a_free_one_does_not_matter_to_items_without_behaviour(quantized, catalogue):
-    model = TrainedQuantizer.load(quantized[0]).model
+    model = load(quantized[0]).tokenizer.model
     known = model.has_behaviour
     assert torch.nn.functional.cosine_similarity(model.behaviour[known], model.anchor[known]).mean() > 0.9
     assert not torch.equal(model.behaviour[known], model.anchor[known])
@@ -217,7 +217,7 @@ def test_z_stays_near_its_anchor_and_a_free_one_does_not_matter_to_items_without
 
 def test_revival_brings_dead_codes_back(catalogue, tmp_path):
     trainer = make_trainer(catalogue, tmp_path)
-    trainer._start_codebooks()
+    trainer.start_codebooks()
     codebook = trainer.model.quantizer.codebooks[0]
     with torch.no_grad():
         codebook[3:] = 100.0

@@ -97,7 +97,10 @@ SMALL = {
 
 
 def make_profile(**sequence: object) -> Profile:
-    return load_profile("demo", {"seed": 7, "sequence": {**SMALL, **sequence}, "compute": {"device": "cpu", "threads": 1}})
+    quick = {"knn": {"trials": 5, "sweeps": 0}}
+    return load_profile(
+        "demo", {"seed": 7, "sequence": {**SMALL, **sequence}, "baselines": quick, "compute": {"device": "cpu", "threads": 1}}
+    )
 
 
 def make_context(root: Path, inputs: dict[str, Path], name: str = "train", **sequence: object) -> StageContext:

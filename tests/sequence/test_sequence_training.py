@@ -235,7 +235,7 @@ def test_damaged_models_are_refused_with_a_way_out(trained, tmp_path, damage):
         del tensors["parameter.norm.weight"]
         save_file(tensors, weights)
     else:
-        meaning.write_text(meaning.read_text().replace('"format": 1', '"format": 2'))
+        meaning.write_text(meaning.read_text().replace('"format": 2', '"format": 1'))
     with pytest.raises(ArtifactError, match="stage `train` again"):
         load_recommender(folder)
 

@@ -1,6 +1,7 @@
 """Recommending in the shop's own IDs, on a model that the smallest pipeline trained."""
 
 import pytest
+import torch
 
 from bbqrec_core.store import ArtifactStore
 from serving.recommendation import Catalogue, RequestError
@@ -20,6 +21,17 @@ def test_seen_items_are_left_out_however_far_back(catalogue):
     (answer,) = catalogue.recommend([history], k=1000)
     assert set(answer["items"]) == set(catalogue.item_ids) - set(history)
     assert answer["scores"] == sorted(answer["scores"], reverse=True)
+
+
+def test_scores_are_those_that_evaluation_ranks_by(catalogue):
+    """Prior and repetition included: what is served is what was measured."""
+    histories = [catalogue.item_ids[:3], catalogue.item_ids[7:8], []]
+    answers = catalogue.recommend(histories, k=10, masked=False)
+    width = max(map(len, histories))
+    rows = torch.tensor([[-1] * (width - len(history)) + [catalogue.index[item] for item in history] for history in histories])
+    best = catalogue.recommender.score(rows).sort(descending=True, stable=True).values[:, :10]
+    assert catalogue.recommender.prior is not None
+    torch.testing.assert_close(torch.tensor([answer["scores"] for answer in answers]), best)
 
 
 def test_seen_items_may_be_asked_for(catalogue):

@@ -24,6 +24,14 @@ GOOD = {
         "ndcg_over_best_baseline": 1.1,
         "null_metrics": 0,
     },
+    "quantize": {
+        "repaired_collision_share": 0.0,
+        "published_collision_share": 0.0,
+        "null_fused_codes": 0,
+        "used_code_share": 1.0,
+        "largest_code_share": 0.02,
+        "nan_losses": 0,
+    },
 }
 
 
@@ -37,6 +45,15 @@ def artifact(store, stage, **changes):
 @pytest.fixture
 def store(tmp_path):
     return ArtifactStore(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "severities"),
+    [({}, {}), ({"repaired_collision_share": 0.06}, {"QNT-001": "critical"}), ({"published_collision_share": 1.0}, {"QNT-006": "warning"})],
+)
+def test_collisions_stop_the_pipeline_unless_they_were_published(changes, severities):
+    records = judge("quantize", {**GOOD["quantize"], **changes}, rules_for("quantize", GatesConfig()))
+    assert {record["code"]: record["severity"] for record in records if record["outcome"] != "passed"} == severities
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from bbqrec_core.errors import GateError, SourceError, StageError
+from bbqrec_core.errors import ArtifactError, GateError, SourceError, StageError
 from bbqrec_core.profile import load_profile
 from bbqrec_core.store import ArtifactRef, ArtifactStore
 from tasks.gates import rules
@@ -18,6 +19,7 @@ from tasks.gates.rules import ResolvedRule, Rule
 from tasks.plan import PlannedStage
 from tasks.runner import run_stage
 from tasks.stages import Stage
+from tasks.warm_start import Origin
 
 HERE = Path(__file__).parent
 PROFILE = load_profile("demo")
@@ -64,6 +66,17 @@ def test_an_input_is_handed_over_only_with_a_passed_gate(store):
         run_stage(bad, PROFILE, store)
     with pytest.raises(GateError, match="TST-001"):
         run_stage(planned("counts", fingerprint="f4", inputs={"count": bad.ref}), PROFILE, store)
+
+
+def test_an_earlier_output_to_start_from_is_handed_over_and_a_start_from_scratch_is_told(store, caplog):
+    first = run_stage(planned("counts"), PROFILE, store)
+    warm = replace(planned("counts", fingerprint="f2"), origin=Origin({"previous": first.artifact.ref}))
+    assert run_stage(warm, PROFILE, store).statistics["seen"] == 1
+    gone = replace(planned("counts", fingerprint="f3"), origin=Origin({"previous": ArtifactRef(stage="count", fingerprint="f0")}))
+    with pytest.raises(ArtifactError, match="count/f0"):
+        run_stage(gone, PROFILE, store)
+    run_stage(replace(planned("counts", fingerprint="f4"), origin=Origin(note="Its settings are others.")), PROFILE, store)
+    assert "Its settings are others. It starts from scratch" in caplog.text
 
 
 def test_a_gate_is_judged_anew_when_a_threshold_moves(store, monkeypatch):

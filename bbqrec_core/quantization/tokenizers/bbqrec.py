@@ -1,18 +1,18 @@
 """BBQRec's own quantizer as one tokenizer among others. What it does is in `model.py`, `training.py` and `assign.py`."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
-from bbqrec_core.quantization.assign import EncodedCatalogue, TrainedQuantizer, encode_items
+from bbqrec_core.quantization.assign import EncodedCatalogue, encode_items
 from bbqrec_core.quantization.collisions import Codebooks
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.data import TrainingData
 from bbqrec_core.quantization.model import BehaviourQuantizer, Features, Masks
-from bbqrec_core.quantization.tokenizers.interface import Fitted, Tokenizer, sources
-from bbqrec_core.quantization.training import Trainer
+from bbqrec_core.quantization.tokenizers.interface import Earlier, Fitted, Tokenizer, sources
+from bbqrec_core.quantization.training import EarlierModel, Trainer
 
 
 class BbqrecTokenizer(Tokenizer):
@@ -22,10 +22,21 @@ class BbqrecTokenizer(Tokenizer):
         self.model = model
         self.config, self.sizes = model.config, model.config.codebook_sizes
         self.widths = {name: len(model.coder(name).mean) for name in model.modalities}
+        self.n_items = len(model.behaviour)
 
-    def encode(self, features: Features, present: Masks, items: np.ndarray | None) -> EncodedCatalogue:
+    @property
+    def module(self) -> nn.Module:
+        """The quantizer."""
+        return self.model
+
+    def encode(self, features: Features, present: Masks, items: np.ndarray | None, n_items: int | None = None) -> EncodedCatalogue:
         """Fused and modality chains; behaviour is the items' own, and foretold for new ones."""
-        return encode_items(self.model, features, present, items)
+        return encode_items(self.model, features, present, items, n_items)
+
+    def published_code_sizes(self) -> dict[str, list[int]]:
+        """Those that the decoders' heads were made for."""
+        sizes = {name: list(self.model.coder(name).code_sizes) for name in self.model.modalities}
+        return {name: levels for name, levels in sizes.items() if levels}
 
     def codebooks(self) -> Codebooks:
         """The shared stack, with behaviour in its last level."""
@@ -39,13 +50,13 @@ class BbqrecTokenizer(Tokenizer):
             for source, codes in sources(modality_codes, fused).items()
         }
 
-    def save(self, folder: Path, semantic_ids: np.ndarray, hashes: np.ndarray) -> None:
-        """Write what `assign.TrainedQuantizer` loads."""
-        TrainedQuantizer(self.model, semantic_ids, hashes).save(folder)
 
-
-def fit(data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device) -> Fitted:
-    """Train BBQRec's own quantizer."""
-    trainer = Trainer(data, config, seed, device)
+def fit(data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device, earlier: Earlier | None = None) -> Fitted:
+    """Train BBQRec's own quantizer, from scratch or from an earlier one."""
+    begun = None
+    if earlier is not None:
+        assert isinstance(earlier.tokenizer, BbqrecTokenizer)
+        begun = EarlierModel(earlier.tokenizer.model, earlier.rows)
+    trainer = Trainer(data, config, seed, device, begun)
     curve = trainer.train()
     return Fitted(BbqrecTokenizer(trainer.model), curve)

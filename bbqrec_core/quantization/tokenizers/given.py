@@ -64,6 +64,8 @@ class PrefixTree(Codebooks):
 class GivenTokenizer(Baseline):
     """Published codes of a catalogue."""
 
+    codes_new_items = False
+
     def __init__(self, config: QuantizationConfig, widths: Mapping[str, int], sizes: list[int], n_items: int) -> None:
         super().__init__(config, widths, sizes, n_items)
         self.repairs = config.given.repair
@@ -72,17 +74,9 @@ class GivenTokenizer(Baseline):
             self.register_buffer(f"codes_{name}", torch.zeros(n_items, len(sizes), dtype=torch.int16))
             self.register_buffer(f"has_{name}", torch.zeros(n_items, dtype=torch.bool))
 
-    def encode(self, features: Features, present: Masks, items: np.ndarray | None) -> EncodedCatalogue:
-        """The codes of items of the catalogue.
-
-        Raises:
-            StageError: The items are new.
-        """
-        if items is None:
-            raise StageError(
-                "Published codes are known of the catalogue's items only: new items cannot be given any.",
-                "Use a tokenizer that quantizes features, such as `quantization: {tokenizer: residual_kmeans}`.",
-            )
+    def encode(self, features: Features, present: Masks, items: np.ndarray | None, n_items: int | None = None) -> EncodedCatalogue:
+        """The codes of items of the catalogue; of others nothing is known (`codes_new_items`)."""
+        assert items is not None
         wished = self.get_buffer("wished").numpy()[items].astype(np.int64)
         codes = {
             name: self.get_buffer(f"codes_{name}").numpy()[items].astype(np.int64)

@@ -1,14 +1,11 @@
 """What every tokenizer is to the stage, and what the baselines among them share. How any of them is fitted is in its own module."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from bbqrec_core import schema
@@ -19,10 +16,6 @@ from bbqrec_core.quantization.model import Features, Masks
 from bbqrec_core.quantization.training import Curve
 from bbqrec_core.stage import Statistics
 
-FORMAT = "tokenizer 1"
-"""Of saved baselines. BBQRec's own quantizer has a version of its own, see `assign.py`, and none reads the other's."""
-IDS, HASHES, WEIGHTS = "catalogue/semantic_ids", "catalogue/listing_hashes", "weights/"
-
 
 class Tokenizer(ABC):
     """A fitted tokenizer.
@@ -31,22 +24,33 @@ class Tokenizer(ABC):
         config: The profile's section that it was fitted with.
         widths: Dimensions of the features that it looks at, by modality.
         sizes: K_1..K_L.
+        n_items: Size of the catalogue that it was fitted on.
+        module: All that it knows is this module's state; see `saved.py`.
         repairs: Whether colliding items are moved apart.
+        codes_new_items: Whether it has anything to say of items that are not in its catalogue.
     """
 
     config: QuantizationConfig
     widths: dict[str, int]
     sizes: list[int]
+    n_items: int
     repairs: bool = True
+    codes_new_items: bool = True
+
+    @property
+    @abstractmethod
+    def module(self) -> nn.Module:
+        """The module that holds its state."""
 
     @abstractmethod
-    def encode(self, features: Features, present: Masks, items: np.ndarray | None) -> EncodedCatalogue:
+    def encode(self, features: Features, present: Masks, items: np.ndarray | None, n_items: int | None = None) -> EncodedCatalogue:
         """Codes before repair, with what repair measures its costs from.
 
         Args:
             features: Per modality float32 [n, d_m].
             present: Per modality bool [n].
             items: Their item_idx, int64 [n], if they are in the catalogue; None for new items.
+            n_items: n, which must be told for new items where there is no modality.
         """
 
     @abstractmethod
@@ -66,13 +70,13 @@ class Tokenizer(ABC):
             By source float32 [n, d] on the CPU; a modality's mean nothing where the item has no codes of it.
         """
 
-    @abstractmethod
-    def save(self, folder: Path, semantic_ids: np.ndarray, hashes: np.ndarray) -> None:
-        """Write `quantizer.safetensors` and `quantizer.json`, with the catalogue's IDs int64 [n, L] and listing hashes int64 [n]."""
-
     def coded(self, present: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Which of the catalogue's items have codes of a modality, bool [n] each: those that have the modality, as a rule."""
         return dict(present)
+
+    def published_code_sizes(self) -> dict[str, list[int]]:
+        """Codes per level of each modality that it knows by published codes alone; none, as a rule."""
+        return {}
 
     def statistics(self) -> Statistics:
         """What only this tokenizer has to say to the stage's statistics."""
@@ -92,6 +96,31 @@ class Fitted:
     curve: Curve
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier tokenizer of the same kind and settings, and the IDs it gave: what a warm start goes on from.
+
+    Attributes:
+        tokenizer: In evaluation mode, on the CPU.
+        semantic_ids: IDs of its catalogue, int64 [m, L].
+        rows: item_idx that each of today's items had in that catalogue, int64 [n_items]; -1 for new ones.
+    """
+
+    tokenizer: Tokenizer
+    semantic_ids: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def known(self) -> np.ndarray:
+        """Which of today's items had an ID, bool [n_items]."""
+        return self.rows >= 0
+
+    @property
+    def ids(self) -> np.ndarray:
+        """The IDs that today's items had, int64 [n_items, L]; zeros for new ones."""
+        return np.where(self.known[:, None], self.semantic_ids[self.rows], 0)
+
+
 class PlainCodebooks(Codebooks):
     """Codebooks of a chain whose last level quantizes the plain residual."""
 
@@ -109,22 +138,10 @@ class Baseline(nn.Module, Tokenizer):
         super().__init__()
         self.config, self.widths, self.sizes, self.n_items = config, dict(widths), list(sizes), n_items
 
-    def save(self, folder: Path, semantic_ids: np.ndarray, hashes: np.ndarray) -> None:
-        """Write state and meaning; see `Tokenizer.save`."""
-        tensors = {WEIGHTS + name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        tensors[IDS] = torch.from_numpy(semantic_ids.astype(np.int16))
-        tensors[HASHES] = torch.from_numpy(hashes)
-        save_file(tensors, folder / "quantizer.safetensors")
-        meaning = {
-            "format_version": FORMAT,
-            "tokenizer": self.config.tokenizer,
-            "n_items": self.n_items,
-            "codebook_sizes": self.sizes,
-            "modalities": list(self.widths),
-            "feature_dimensions": self.widths,
-            "config": self.config.model_dump(mode="json"),
-        }
-        (folder / "quantizer.json").write_text(json.dumps(meaning, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    @property
+    def module(self) -> nn.Module:
+        """Itself."""
+        return self
 
 
 def encoding(wished: np.ndarray, starts: np.ndarray, modality_codes: dict[str, np.ndarray]) -> EncodedCatalogue:

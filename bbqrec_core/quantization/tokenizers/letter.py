@@ -17,14 +17,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from bbqrec_core.quantization.behaviour import behaviour_vectors, cooccurrence, shifted_ppmi
+from bbqrec_core.quantization.behaviour import behaviour_vectors, cooccurrence, shifted_ppmi, turned_onto
 from bbqrec_core.quantization.codebook import Quantized, ResidualQuantizer
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.data import TrainingData
 from bbqrec_core.quantization.kmeans import kmeans_plus_plus
-from bbqrec_core.quantization.tokenizers.inputs import widths_of
-from bbqrec_core.quantization.tokenizers.interface import Fitted
-from bbqrec_core.quantization.tokenizers.rqvae import RqvaeTokenizer, train
+from bbqrec_core.quantization.tokenizers.interface import Earlier, Fitted
+from bbqrec_core.quantization.tokenizers.rqvae import made_or_taken_over, train
 
 CLUSTERING_ITERATIONS = 10
 
@@ -143,14 +142,20 @@ class LetterLosses:
         return torch.multinomial(others[codes].float(), 1, generator=self.generator)[:, 0]
 
 
-def fit(data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device) -> Fitted:
-    """Fit LETTER's tokenizer.
+def fit(data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device, earlier: Earlier | None = None) -> Fitted:
+    """Fit LETTER's tokenizer, from scratch or from an earlier one.
+
+    h is known up to a rotation only: after a warm start it is turned onto the quantized vectors of the IDs that items had.
 
     Raises:
         StageError: There are no features.
     """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    tokenizer = RqvaeTokenizer(config, widths_of(data), config.codebook_sizes, data.n_items)
+    tokenizer = made_or_taken_over(data, config, earlier)
     losses = LetterLosses(data, config, generator, device)
-    return Fitted(tokenizer, train(tokenizer.network, data, config, config.letter.start, generator, device, losses, "LETTER"))
+    if earlier is not None:
+        quantized = tokenizer.network.quantizer.decode(torch.from_numpy(earlier.ids)).to(device)
+        losses.behaviour = turned_onto(losses.behaviour, quantized, losses.known & torch.from_numpy(earlier.known).to(device))
+    curve = train(tokenizer.network, data, config, config.letter.start, generator, device, losses, "LETTER", warm=earlier is not None)
+    return Fitted(tokenizer, curve)

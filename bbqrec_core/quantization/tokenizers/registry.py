@@ -1,23 +1,24 @@
 """Tokenizers by name: fitting what a profile asks for, loading what a stage saved, coding new items with it."""
 
-import json
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from bbqrec_core import schema
 from bbqrec_core.dataset import ItemFeatures
-from bbqrec_core.errors import ArtifactError, StageError
-from bbqrec_core.quantization.assign import Assignment, TrainedQuantizer, assign_ids
-from bbqrec_core.quantization.assign import assign as assign_with_bbqrec
+from bbqrec_core.errors import StageError
+from bbqrec_core.quantization.assign import Assignment, assign_ids
 from bbqrec_core.quantization.config import QuantizationConfig
-from bbqrec_core.quantization.data import TrainingData, check_features, listing_hashes
+from bbqrec_core.quantization.data import TrainingData, check_features, listing_hashes, masked_values
+from bbqrec_core.quantization.model import BehaviourQuantizer
 from bbqrec_core.quantization.tokenizers import bbqrec, given, letter, residual_kmeans, rqvae, rqvae_per_modality
-from bbqrec_core.quantization.tokenizers.interface import FORMAT, HASHES, IDS, WEIGHTS, Baseline, Fitted, Tokenizer
+from bbqrec_core.quantization.tokenizers.interface import Baseline, Earlier, Fitted, Tokenizer
+from bbqrec_core.quantization.tokenizers.saved import SavedFiles, SavedTokenizer, read, unreadable
+
+log = logging.getLogger(__name__)
 
 FITTED_ON_FEATURES = {
     "bbqrec": bbqrec.fit,
@@ -35,7 +36,9 @@ BASELINES: dict[str, type[Baseline]] = {
 }
 
 
-def fit(data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device, ingest: Path) -> Fitted:
+def fit(
+    data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device, ingest: Path, earlier: Earlier | None = None
+) -> Fitted:
     """Fit the tokenizer that a profile names.
 
     Args:
@@ -44,28 +47,14 @@ def fit(data: TrainingData, config: QuantizationConfig, seed: int, device: torch
         seed: Its only source of randomness.
         device: Where to train.
         ingest: The ingest artifact, for published codes.
+        earlier: What to go on from, see `warm_start.py`; from scratch when None.
 
     Raises:
         StageError: The data does not allow it.
     """
     if config.tokenizer == "given":
         return given.fit(data, config, ingest)
-    return FITTED_ON_FEATURES[config.tokenizer](data, config, seed, device)
-
-
-@dataclass(frozen=True)
-class SavedTokenizer:
-    """A tokenizer as a stage saved it.
-
-    Attributes:
-        tokenizer: In evaluation mode, on the CPU.
-        semantic_ids: IDs of the catalogue, int64 [n_items, L].
-        listing_hashes: int64 [n_items].
-    """
-
-    tokenizer: Tokenizer
-    semantic_ids: np.ndarray
-    listing_hashes: np.ndarray
+    return FITTED_ON_FEATURES[config.tokenizer](data, config, seed, device, earlier)
 
 
 def load(folder: Path) -> SavedTokenizer:
@@ -74,24 +63,24 @@ def load(folder: Path) -> SavedTokenizer:
     Raises:
         ArtifactError: A file is missing, damaged, or of another format version.
     """
+    files = read(folder)
     try:
-        meaning = json.loads((folder / "quantizer.json").read_text(encoding="utf-8"))
-        if "tokenizer" not in meaning:
-            saved = TrainedQuantizer.load(folder)
-            return SavedTokenizer(bbqrec.BbqrecTokenizer(saved.model), saved.semantic_ids, saved.listing_hashes)
-        tensors = load_file(folder / "quantizer.safetensors")
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"No readable tokenizer in {folder}: {error}.", "Run the stage `quantize` again.") from None
-    if meaning["format_version"] != FORMAT:
-        raise ArtifactError(
-            f"The tokenizer in {folder} has format version {meaning['format_version']}, this code reads {FORMAT}.",
-            "Run the stage `quantize` again.",
-        )
-    config = QuantizationConfig.model_validate(meaning["config"])
-    widths = {name: meaning["feature_dimensions"][name] for name in meaning["modalities"]}
-    tokenizer = BASELINES[config.tokenizer](config, widths, meaning["codebook_sizes"], meaning["n_items"])
-    tokenizer.load_state_dict({name.removeprefix(WEIGHTS): value for name, value in tensors.items() if name.startswith(WEIGHTS)})
-    return SavedTokenizer(tokenizer.eval(), tensors[IDS].numpy().astype(np.int64), tensors[HASHES].numpy())
+        tokenizer = _empty(files)
+        tokenizer.module.load_state_dict(files.state)
+    except (KeyError, TypeError, RuntimeError) as error:  # a state that is not this tokenizer's
+        raise unreadable(folder, f"its two files do not belong together ({error})") from None
+    tokenizer.module.eval()
+    return SavedTokenizer(tokenizer, files.semantic_ids, files.listing_hashes)
+
+
+def _empty(files: SavedFiles) -> Tokenizer:
+    """A tokenizer as it is before its state is loaded."""
+    config, meaning = files.config, files.meaning
+    widths = {name: int(meaning["feature_dimensions"][name]) for name in meaning["modalities"]}
+    if config.tokenizer == "bbqrec":
+        sizes = {name: tuple(levels) for name, levels in meaning["published_code_sizes"].items()}
+        return bbqrec.BbqrecTokenizer(BehaviourQuantizer(config, widths, meaning["n_items"], sizes))
+    return BASELINES[config.tokenizer](config, widths, meaning["codebook_sizes"], meaning["n_items"])
 
 
 def assign(
@@ -100,43 +89,57 @@ def assign(
     existing_ids: np.ndarray | None = None,
     existing_hashes: np.ndarray | None = None,
 ) -> Assignment:
-    """Give new items semantic IDs; no existing ID moves. For any tokenizer what `assign.assign` is for BBQRec's own.
+    """Give new items semantic IDs; no existing ID moves.
 
     Args:
         saved: A saved tokenizer.
-        features: Per modality the new items' features, from the same encoders. A modality that is left out is absent for all of them.
-        existing_ids: int64 [m, L], IDs given so far; the catalogue's when None.
+        features: Per modality the new items' features, from the same encoders. A modality that is left out is absent for all of them, and
+            one that the tokenizer was not fitted on says nothing: an item without any other gets an ID by repair alone.
+        existing_ids: int64 [m, L], IDs given so far; the catalogue's when None. To assign in several rounds, append each round's IDs (and
+            hashes, `data.listing_hashes`).
         existing_hashes: int64 [m]; the catalogue's when None.
 
     Raises:
-        StageError: Features that the tokenizer does not know, or NaN among them; no ID is left; or it codes no new items at all.
+        StageError: Features of a modality, width or row count that the tokenizer does not know, or NaN among them; no ID is left; or it
+            codes no new items at all.
     """
     tokenizer = saved.tokenizer
-    if isinstance(tokenizer, bbqrec.BbqrecTokenizer):
-        own = TrainedQuantizer(tokenizer.model, saved.semantic_ids, saved.listing_hashes)
-        return assign_with_bbqrec(own, features, existing_ids, existing_hashes)
-    unknown = sorted(set(features) - set(schema.MODALITIES))
-    if unknown or not features:
+    if not tokenizer.codes_new_items:
         raise StageError(
-            f"Features of {unknown or 'no modality'} were given.", f"This tokenizer knows {', '.join(tokenizer.widths) or 'no modality'}."
+            f"The tokenizer `{tokenizer.config.tokenizer}` knows the codes of its catalogue's items only: new items cannot be given any.",
+            "Use a tokenizer that quantizes features, such as `quantization: {tokenizer: residual_kmeans}`.",
         )
-    n = len(next(iter(features.values())).values)
-    check_features(features, n)
-    tensors, masks = {}, {}
-    for name, width in tokenizer.widths.items():
-        item = features.get(name, ItemFeatures(np.zeros((n, width), dtype=np.float32), np.zeros(n, dtype=bool)))
-        if item.values.shape[1] != width:
-            raise StageError(
-                f"The new items' {name} features have {item.values.shape[1]} dimensions, the tokenizer was fitted on {width}.",
-                f"Embed them with the {name} encoder that the tokenizer's catalogue was embedded with.",
-            )
-        tensors[name] = torch.from_numpy(np.where(item.present[:, None], item.values, 0).astype(np.float32))
-        masks[name] = torch.from_numpy(np.ascontiguousarray(item.present))
+    tensors, masks, n_items = _known_features(tokenizer, features)
     return assign_ids(
         tokenizer.codebooks(),
-        tokenizer.encode(tensors, masks, None),
-        listing_hashes(tensors, masks, n),
+        tokenizer.encode(tensors, masks, None, n_items),
+        listing_hashes(tensors, masks, n_items),
         saved.semantic_ids if existing_ids is None else existing_ids,
         saved.listing_hashes if existing_hashes is None else existing_hashes,
         tokenizer.config.share_identical,
     )
+
+
+def _known_features(
+    tokenizer: Tokenizer, features: Mapping[str, ItemFeatures]
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], int]:
+    """Check new items' features; values and masks of the modalities that a tokenizer looks at, absent ones included, and n."""
+    unknown = sorted(set(features) - set(schema.MODALITIES))
+    if unknown or not features:
+        knows = ", ".join(tokenizer.widths) or "no modality, only behaviour"
+        raise StageError(f"Features of {unknown or 'no modality'} were given.", f"This tokenizer knows {knows}.")
+    n_items = len(next(iter(features.values())).values)
+    check_features(features, n_items)
+    if not set(features) & set(tokenizer.widths):
+        log.warning("The tokenizer was not fitted on %s: the new items' IDs say nothing of them.", " and ".join(features))
+    tensors, masks = {}, {}
+    for name, width in tokenizer.widths.items():
+        given = features.get(name, ItemFeatures(np.zeros((n_items, width), dtype=np.float32), np.zeros(n_items, dtype=bool)))
+        if given.values.shape[1] != width:
+            raise StageError(
+                f"The new items' {name} features have {given.values.shape[1]} dimensions, the tokenizer was fitted on {width}.",
+                f"Embed them with the {name} encoder that the tokenizer's catalogue was embedded with.",
+            )
+        tensors[name] = masked_values(given)
+        masks[name] = torch.from_numpy(np.ascontiguousarray(given.present))
+    return tensors, masks, n_items

@@ -22,7 +22,7 @@ from bbqrec_core.quantization.data import TrainingData
 from bbqrec_core.quantization.kmeans import kmeans, nearest
 from bbqrec_core.quantization.model import Features, Masks
 from bbqrec_core.quantization.tokenizers.inputs import Standardiser, fitted_with_content, only, widths_of
-from bbqrec_core.quantization.tokenizers.interface import Baseline, Fitted, PlainCodebooks, encoding, sources
+from bbqrec_core.quantization.tokenizers.interface import Baseline, Earlier, Fitted, PlainCodebooks, encoding, sources
 from bbqrec_core.quantization.training import Curve
 
 
@@ -62,7 +62,7 @@ class ResidualKmeansTokenizer(Baseline):
         self.projection.copy_(vectors * signs)
 
     @torch.no_grad()
-    def encode(self, features: Features, present: Masks, items: np.ndarray | None) -> EncodedCatalogue:
+    def encode(self, features: Features, present: Masks, items: np.ndarray | None, n_items: int | None = None) -> EncodedCatalogue:
         """Codes of the whole item, and of each modality with the others at their mean."""
         wished, starts = self._chain(features, present)
         alone = {name: wished if len(self.widths) == 1 else self._chain(features, only(name, present))[0] for name in self.widths}
@@ -88,8 +88,10 @@ class ResidualKmeansTokenizer(Baseline):
 
 
 @torch.no_grad()
-def fit(data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device) -> Fitted:
+def fit(data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device, earlier: Earlier | None = None) -> Fitted:
     """Fit by k-means, level after level, on the items that occur in train; on the CPU whatever the device.
+
+    From an earlier tokenizer: features are standardised and projected as they were, and centres start where they stood.
 
     The curve's steps are levels: what each leaves of the mean squared length of r_0.
 
@@ -98,17 +100,21 @@ def fit(data: TrainingData, config: QuantizationConfig, seed: int, device: torch
     """
     generator = torch.Generator().manual_seed(seed)
     tokenizer = ResidualKmeansTokenizer(config, widths_of(data), config.codebook_sizes, data.n_items).eval()
-    tokenizer.standardiser.fit(data)
+    if earlier is None:
+        tokenizer.standardiser.fit(data)
+    else:
+        tokenizer.load_state_dict(earlier.tokenizer.module.state_dict())
     items = fitted_with_content(data, tuple(tokenizer.widths))
     if len(items) > config.kmeans_items:
         items = items[torch.randperm(len(items), generator=generator)[: config.kmeans_items].sort().values]
     features, present = data.rows(items)
-    if len(tokenizer.centre):
+    if len(tokenizer.centre) and earlier is None:
         tokenizer.fit_projection(tokenizer.joint(features, present))
     residual = tokenizer.points(features, present)
     curve = Curve()
     for level, codebook in enumerate(tokenizer.quantizer.codebooks, start=1):
-        codebook.copy_(kmeans(residual, len(codebook), generator, config.kmeans_iterations))
+        start = None if earlier is None else codebook
+        codebook.copy_(kmeans(residual, len(codebook), generator, config.kmeans_iterations, start))
         residual = residual - codebook[nearest(residual, codebook)[0]]
         curve.rows.append((level, "train/residual", float(residual.square().sum(1).mean())))
     return Fitted(tokenizer, curve)

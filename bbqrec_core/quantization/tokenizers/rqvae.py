@@ -34,7 +34,7 @@ from bbqrec_core.quantization.data import TrainingData
 from bbqrec_core.quantization.kmeans import kmeans, nearest
 from bbqrec_core.quantization.model import Features, Masks
 from bbqrec_core.quantization.tokenizers.inputs import Standardiser, fitted_with_content, only, widths_of
-from bbqrec_core.quantization.tokenizers.interface import Baseline, Fitted, PlainCodebooks, encoding, sources
+from bbqrec_core.quantization.tokenizers.interface import Baseline, Earlier, Fitted, PlainCodebooks, encoding, sources
 from bbqrec_core.quantization.training import Curve
 
 
@@ -117,13 +117,14 @@ def train(
     device: torch.device,
     regulariser: Regulariser | None = None,
     label: str = "RQ-VAE",
+    warm: bool = False,
 ) -> Curve:
     """Train a network on the items that occur in train and have one of its modalities.
 
     As many passes over the items as BBQRec's own quantizer makes, warm-up included; all of them with codebooks.
 
     Args:
-        network: Freshly made; its standardiser is fitted here.
+        network: Freshly made, and its standardiser is fitted here; or an earlier one, if `warm`.
         data: What training may see.
         config: The profile's section.
         start: What k-means starts the codebooks from.
@@ -131,18 +132,21 @@ def train(
         device: Where to train.
         regulariser: Further losses.
         label: Of the progress bar.
+        warm: Go on from where the network stands, as short and slow as `config.WarmStartConfig` says.
     """
-    network.standardiser.fit(data)
+    if not warm:
+        network.standardiser.fit(data)
     network.to(device)
     features = {name: data.features[name].to(device) for name in network.widths}
     present = {name: data.present[name].to(device) for name in network.widths}
     items = fitted_with_content(data, tuple(network.widths))
     codebooks = list(network.quantizer.parameters())
     rest = [*network.encoder.parameters(), *network.decoder.parameters()]
+    rate = config.learning_rate * config.warm_start.learning_rate_share if warm else config.learning_rate
     optimizer = torch.optim.AdamW(
-        [{"params": rest, "weight_decay": config.weight_decay}, {"params": codebooks, "weight_decay": 0.0}], lr=config.learning_rate
+        [{"params": rest, "weight_decay": config.weight_decay}, {"params": codebooks, "weight_decay": 0.0}], lr=rate
     )
-    epochs = config.warmup_epochs + config.epochs
+    epochs = config.warm_start.epochs if warm else config.warmup_epochs + config.epochs
     steps = epochs * math.ceil(len(items) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.05 + 0.475 * (1 + math.cos(math.pi * step / steps)))
 
@@ -152,7 +156,7 @@ def train(
     curve = Curve()
     for epoch in track(range(1, epochs + 1), f"{label}, epochs", total=epochs, unit="epoch"):
         batches = items[torch.randperm(len(items), generator=generator)].split(config.batch_size)
-        if epoch == 1:
+        if epoch == 1 and not warm:
             first = batches[0] if start == "first_batch" else torch.cat(batches)[: config.kmeans_items]
             with torch.no_grad():
                 latents = torch.cat([network.latents(*rows(part.to(device)))[0] for part in first.split(BATCH)])
@@ -191,7 +195,7 @@ class RqvaeTokenizer(Baseline):
         super().__init__(config, widths, sizes, n_items)
         self.network = Rqvae(widths, sizes, config)
 
-    def encode(self, features: Features, present: Masks, items: np.ndarray | None) -> EncodedCatalogue:
+    def encode(self, features: Features, present: Masks, items: np.ndarray | None, n_items: int | None = None) -> EncodedCatalogue:
         """Codes of the whole item, and of each modality with the others masked."""
         wished, starts = self.network.encode(features, present)
         alone = {name: wished if len(self.widths) == 1 else self.network.encode(features, only(name, present))[0] for name in self.widths}
@@ -210,13 +214,22 @@ class RqvaeTokenizer(Baseline):
         }
 
 
-def fit(data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device) -> Fitted:
-    """Fit TIGER's tokenizer.
+def made_or_taken_over(data: TrainingData, config: QuantizationConfig, earlier: Earlier | None) -> RqvaeTokenizer:
+    """A tokenizer to be trained: as it is made, or as an earlier one stands."""
+    tokenizer = RqvaeTokenizer(config, widths_of(data), config.codebook_sizes, data.n_items)
+    if earlier is not None:
+        tokenizer.load_state_dict(earlier.tokenizer.module.state_dict())
+    return tokenizer
+
+
+def fit(data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device, earlier: Earlier | None = None) -> Fitted:
+    """Fit TIGER's tokenizer, from scratch or from an earlier one.
 
     Raises:
         StageError: There are no features.
     """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    tokenizer = RqvaeTokenizer(config, widths_of(data), config.codebook_sizes, data.n_items)
-    return Fitted(tokenizer, train(tokenizer.network, data, config, config.rqvae.start, generator, device))
+    tokenizer = made_or_taken_over(data, config, earlier)
+    curve = train(tokenizer.network, data, config, config.rqvae.start, generator, device, warm=earlier is not None)
+    return Fitted(tokenizer, curve)

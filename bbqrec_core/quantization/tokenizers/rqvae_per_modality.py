@@ -21,7 +21,7 @@ from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.data import TrainingData
 from bbqrec_core.quantization.model import Features, Masks
 from bbqrec_core.quantization.tokenizers.inputs import only, widths_of
-from bbqrec_core.quantization.tokenizers.interface import Baseline, Fitted, PlainCodebooks, encoding
+from bbqrec_core.quantization.tokenizers.interface import Baseline, Earlier, Fitted, PlainCodebooks, encoding
 from bbqrec_core.quantization.tokenizers.rqvae import Rqvae, train
 from bbqrec_core.quantization.training import Curve
 from bbqrec_core.stage import Statistics
@@ -44,6 +44,14 @@ class SeparateCodebooks(Codebooks):
             rows = starts[:, -1] == number
             costs[rows] = stack.last_costs(starts[rows, :-1], behaviour[rows], prefixes[rows])
         return costs
+
+    def follow(self, starts: np.ndarray, behaviour: np.ndarray, paths: np.ndarray, tolerance: float) -> np.ndarray:
+        """As `Codebooks`, each item in its own stack."""
+        codes = np.empty_like(paths)
+        for number, stack in enumerate(self.stacks):
+            rows = starts[:, -1] == number
+            codes[rows] = stack.follow(starts[rows, :-1], behaviour[rows], paths[rows], tolerance)
+        return codes
 
     def nearest_prefixes(self, start: np.ndarray) -> Iterator[np.ndarray]:
         """As `Codebooks`, in the item's own stack."""
@@ -71,7 +79,7 @@ class PerModalityTokenizer(Baseline):
         has = np.stack([present[name].cpu().numpy() for name in self.order], 1)
         return np.argmax(has, axis=1)
 
-    def encode(self, features: Features, present: Masks, items: np.ndarray | None) -> EncodedCatalogue:
+    def encode(self, features: Features, present: Masks, items: np.ndarray | None, n_items: int | None = None) -> EncodedCatalogue:
         """Codes per modality, and the fused ones chosen among them."""
         parts = {name: self.network(name).encode(features, only(name, present)) for name in self.order}
         chosen = self.chosen(present)
@@ -101,8 +109,8 @@ class PerModalityTokenizer(Baseline):
         return {"items_coded_by_second_modality": self.by_second}
 
 
-def fit(data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device) -> Fitted:
-    """Fit a network per modality, one after the other.
+def fit(data: TrainingData, config: QuantizationConfig, seed: int, device: torch.device, earlier: Earlier | None = None) -> Fitted:
+    """Fit a network per modality, one after the other, from scratch or from earlier ones.
 
     Raises:
         StageError: There are no features.
@@ -110,10 +118,12 @@ def fit(data: TrainingData, config: QuantizationConfig, seed: int, device: torch
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     tokenizer = PerModalityTokenizer(config, widths_of(data), config.codebook_sizes, data.n_items)
-    curve = Curve()
+    if earlier is not None:
+        tokenizer.load_state_dict(earlier.tokenizer.module.state_dict())
+    warm, curve = earlier is not None, Curve()
     for name in tokenizer.widths:
         network = tokenizer.network(name)
-        part = train(network, data, config, config.rqvae.start, generator, device, label=f"RQ-VAE of {name}")
+        part = train(network, data, config, config.rqvae.start, generator, device, label=f"RQ-VAE of {name}", warm=warm)
         curve.rows += [(epoch, value_name.replace("train/", f"train/{name}_"), value) for epoch, value_name, value in part.rows]
     curve.rows.sort(key=lambda row: row[0])
     tokenizer.by_second = int((tokenizer.chosen(data.present) > 0).sum())

@@ -1,0 +1,99 @@
+"""What every score source says of validation's candidates, gathered once, so that a mix can be tried in milliseconds.
+
+A user's candidates are the target, the history, and what any source puts first of all else. An item that no source puts among its first
+hundred reaches no mix's first ten, but in odd cases, so ranks up to ten are those of full ranking.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from bbqrec_core.dataset import EvalSplit
+from bbqrec_core.evaluation.ranking import seen_items
+from bbqrec_core.sequence.mixture import Scores, batches, stands_in
+from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
+
+TOP = 100
+"""Candidates that each source proposes."""
+TENSORS = ("shares", "popularity", "real", "seen", "history", "support")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Scores of candidates; the target is column 0.
+
+    Attributes:
+        heads: Log-probabilities by head, float32 [users, candidates].
+        shares: The prior's shares of votes, float32 [users, candidates]; all 0 without a prior.
+        popularity: The prior's smoothing distribution, the same shape.
+        real: False where a column repeats another or a row has fewer candidates, bool [users, candidates].
+        seen: Items that masking leaves out, bool [users, candidates]. A target may be one.
+        history: Those of them that the model is told of, the others lying too far back, bool [users, candidates].
+        support: From `BehaviourPrior.support`, float32 [users, 2].
+    """
+
+    heads: Mapping[str, torch.Tensor]
+    shares: torch.Tensor
+    popularity: torch.Tensor
+    real: torch.Tensor
+    seen: torch.Tensor
+    history: torch.Tensor
+    support: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.real)
+
+
+def gather_evidence(split: EvalSplit, score: Callable[[torch.Tensor], Scores], prior: BehaviourPrior | None, batch_size: int) -> Evidence:
+    """Score the catalogue for every user of a split and keep the candidates.
+
+    Args:
+        split: At least one user.
+        score: Log-probabilities by head for histories, int64 [batch, max_history], on any device.
+        prior: On the same device; None = none.
+        batch_size: Users scored at a time.
+
+    Returns:
+        Evidence on the CPU.
+    """
+    parts = [_gather(split, place, score, prior) for place in batches(len(split), batch_size)]
+    return Evidence(
+        {name: torch.cat([part.heads[name] for part in parts]) for name in parts[0].heads},
+        *(torch.cat([getattr(part, name) for part in parts]) for name in TENSORS),
+    )
+
+
+@torch.no_grad()
+def _gather(split: EvalSplit, place: slice, score: Callable[[torch.Tensor], Scores], prior: BehaviourPrior | None) -> Evidence:
+    histories, targets = torch.from_numpy(split.histories[place]), torch.from_numpy(split.targets[place])
+    heads = {name: values.float() for name, values in score(histories).items()}
+    device = next(iter(heads.values())).device
+    histories, targets = histories.to(device), targets.to(device)
+    n_items = next(iter(heads.values())).shape[1]
+    proposals = dict(heads)
+    if prior is not None:
+        proposals[PRIOR] = prior.shares(histories)
+    given = stands_in(histories, n_items)
+    columns = [targets[:, None], histories]
+    columns += [values.masked_fill(given, float("-inf")).topk(min(TOP, n_items), dim=1).indices for values in proposals.values()]
+    items = torch.cat(columns, dim=1)
+    real = (items >= 0) & _first_of_its_kind(items)
+    items = items.clamp_min(0)
+    rows, places = (part.to(device) for part in seen_items(split, place))
+    seen = torch.zeros_like(given)
+    seen[rows, places] = True
+    nothing = torch.zeros(items.shape, device=device)
+    shares = proposals[PRIOR].gather(1, items) if prior is not None else nothing
+    popularity = prior.popularity[items] if prior is not None else nothing
+    support = prior.support(histories) if prior is not None else nothing[:, :2]
+    tensors = (shares, popularity, real, seen.gather(1, items), given.gather(1, items), support)
+    return Evidence({name: values.gather(1, items).cpu() for name, values in heads.items()}, *(tensor.cpu() for tensor in tensors))
+
+
+def _first_of_its_kind(items: torch.Tensor) -> torch.Tensor:
+    """Which entries of a row do not repeat an earlier one, bool [batch, n]."""
+    ordered, order = items.sort(dim=1, stable=True)
+    repeats = torch.zeros_like(ordered, dtype=torch.bool)
+    repeats[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    return ~torch.zeros_like(repeats).scatter(1, order, repeats)

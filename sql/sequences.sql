@@ -1,0 +1,10 @@
+-- sequences: each user's items in time order, and how many of them belong to each part: train comes first, then validation, then test.
+-- From: interactions.
+SELECT
+    user_idx,
+    list(item_idx ORDER BY position) AS items,
+    count(*) FILTER (WHERE part = 'train') AS in_train,
+    count(*) FILTER (WHERE part = 'valid') AS in_valid,
+    count(*) FILTER (WHERE part = 'test') AS in_test
+FROM interactions
+GROUP BY user_idx

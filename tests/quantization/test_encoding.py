@@ -1,0 +1,72 @@
+"""Encoding for assignment takes a shorter way than training: it must arrive at the same codes."""
+
+import numpy as np
+import pytest
+import torch
+
+from bbqrec_core.quantization.assign import BATCH, encode_items
+from bbqrec_core.quantization.config import QuantizationConfig
+from bbqrec_core.quantization.kmeans import CHUNK, nearest, nearest_index
+from bbqrec_core.quantization.model import BehaviourQuantizer
+
+N = BATCH + 300
+CONFIG = QuantizationConfig(codebook_sizes=[8, 16, 32], dimensions=16, hidden=32)
+
+
+def make_model(widths: dict[str, int]) -> tuple[BehaviourQuantizer, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    torch.manual_seed(0)
+    model = BehaviourQuantizer(CONFIG, widths, N).eval()
+    features = {name: torch.randn(N, width) for name, width in widths.items()}
+    present = {name: torch.rand(N) > 0.1 for name in widths}
+    model.set_behaviour(torch.randn(N, CONFIG.dimensions), torch.rand(N) > 0.3)
+    with torch.no_grad():
+        for name, values in features.items():
+            model.coder(name).fit_standardisation(values)
+            model.coder(name).gate.weight.normal_()
+        encoded = model.encode(features, present)
+        behaviour = model.known_behaviour(encoded, torch.arange(N))
+        model.quantizer.start_codebooks(model.fuse(encoded, behaviour), behaviour, 3, torch.Generator().manual_seed(0))
+    return model, features, present
+
+
+@pytest.mark.parametrize("widths", [{"text": 24}, {"text": 24, "image": 12}])
+@pytest.mark.parametrize("new", [False, True])
+def test_codes_are_those_of_the_chains_that_training_sees(widths, new):
+    model, features, present = make_model(widths)
+    items = None if new else np.arange(N)
+    found = encode_items(model, features, present, items, N)
+    with torch.no_grad():
+        encoded = model.encode(features, present)
+        behaviour = model.known_behaviour(encoded, None if new else torch.arange(N))
+        fused = model.quantize_fused(encoded, behaviour).codes.numpy()
+        plain = {name: model.quantizer(encoded.aligned[name]).codes.numpy() for name in widths}
+    assert np.array_equal(found.wished, fused)
+    assert np.allclose(found.starts, model.fuse(encoded, behaviour).numpy(), atol=1e-5)
+    for name in widths:
+        has = present[name].numpy()
+        assert np.array_equal(found.modality_codes[name][has], plain[name][has])
+        assert not np.array_equal(found.modality_codes[name][has], fused[has])
+    assert set(found.specific) == set(found.aligned) == (set() if new else set(widths))
+
+
+def test_with_one_modality_the_content_is_that_modality():
+    model, features, present = make_model({"text": 24})
+    with torch.no_grad():
+        encoded = model.encode(features, present)
+        behaviour = model.known_behaviour(encoded, None)
+    assert torch.equal(encoded.content, encoded.aligned["text"])
+    assert torch.equal(model.fuse(encoded, behaviour)[present["text"]], encoded.content[present["text"]])
+
+
+def test_nearest_agrees_with_all_distances_and_ties_go_to_the_lowest_index():
+    points = torch.randn(CHUNK + 77, 5, generator=torch.Generator().manual_seed(1))
+    centres = torch.cat([points[:40], points[:40]])
+    index, distance = nearest(points, centres)
+    exact = torch.cdist(points.double(), centres.double()).square()
+    assert torch.equal(index, nearest_index(points, centres))
+    assert int(index.max()) < 40
+    assert torch.allclose(distance.double(), exact.min(1).values, atol=1e-4)
+    assert torch.allclose(exact.gather(1, index[:, None])[:, 0], exact.min(1).values, atol=1e-5)
+    assert torch.equal(index[:40], torch.arange(40))
+    assert float(distance.min()) >= 0
+    assert len(nearest_index(points[:0], centres)) == 0

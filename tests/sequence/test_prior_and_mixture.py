@@ -1,0 +1,241 @@
+"""The behaviour prior and the mix: probabilities, what is fitted and when it is not, and that nothing changes where they are off."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from sequence_artifacts import N_ITEMS, make_artifacts, make_context
+
+from bbqrec_core.baselines.config import KnnConfig
+from bbqrec_core.baselines.tuning import tune_knn
+from bbqrec_core.dataset import EvalSplit, SequenceDataset
+from bbqrec_core.errors import ArtifactError
+from bbqrec_core.evaluation.metrics import expected_ndcg
+from bbqrec_core.evaluation.ranking import rank_split
+from bbqrec_core.sequence import stage
+from bbqrec_core.sequence.evidence import TOP, gather_evidence
+from bbqrec_core.sequence.mixture import Mixture, PriorWeight, stands_in
+from bbqrec_core.sequence.mixture_fit import fit_prior_weight, fit_repetition, generalises, per_user_ndcg
+from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
+from bbqrec_core.sequence.recommender import load_recommender
+
+WEIGHT = PriorWeight(0.7, (0.3, -0.2), (1.5, 2.0))
+ONE_POINT = {
+    "window": [5],
+    "distance_decay": [1.0],
+    "backward": [0.5],
+    "sharpness": [1.0],
+    "shrinkage": [0.0],
+    "popularity": [0.25],
+    "neighbours": [20],
+    "recency_decay": [0.5],
+    "rarity": [0.25],
+}
+
+
+@pytest.fixture(scope="module")
+def data(artifacts) -> SequenceDataset:
+    return SequenceDataset.load(artifacts["ingest"], 8)
+
+
+@pytest.fixture(scope="module")
+def prior(data) -> BehaviourPrior:
+    return BehaviourPrior(tune_knn(data, KnnConfig(**ONE_POINT), 8, 1)[0], 0.1)
+
+
+histories = st.lists(st.integers(-1, N_ITEMS - 1), max_size=12)
+
+
+@given(st.lists(histories, min_size=1, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_the_prior_is_a_distribution_over_all_items_for_any_history(prior, rows):
+    width = max(len(row) for row in rows)
+    padded = torch.tensor([[-1] * (width - len(row)) + row for row in rows], dtype=torch.int64).view(len(rows), width)
+    log_probs = prior.log_probs(padded)
+    assert log_probs.isfinite().all(), "cold items too can be reached"
+    torch.testing.assert_close(log_probs.exp().sum(1), torch.ones(len(rows)), rtol=1e-4, atol=1e-4)
+    for row, values, support in zip(rows, log_probs, prior.support(padded), strict=True):
+        known = torch.tensor([[item for item in row if item >= 0]], dtype=torch.int64)
+        torch.testing.assert_close(prior.log_probs(known)[0], values, msg="-1 is skipped wherever it stands")
+        torch.testing.assert_close(prior.support(known)[0], support)
+
+
+def test_an_unknown_user_gets_popularity(prior, data):
+    expected = torch.from_numpy(data.train_counts + 1.0).float()
+    torch.testing.assert_close(prior.log_probs(torch.tensor([[-1, -1]]))[0].exp(), expected / expected.sum())
+
+
+def test_support_is_of_the_items_that_vote(prior, data):
+    long = torch.arange(12)[None]
+    expected = torch.tensor([[8.0, float(data.train_counts[11])]]).log1p()
+    torch.testing.assert_close(prior.support(long), expected)
+
+
+def test_a_prior_survives_its_files(prior):
+    again = BehaviourPrior.load(prior.describe(), prior.tensors())
+    rows = torch.tensor([[3, 4, 5], [-1, -1, 40]])
+    assert torch.equal(again.log_probs(rows), prior.log_probs(rows))
+    with pytest.raises(TypeError, match="oracle"):
+        BehaviourPrior.load({**prior.describe(), "kind": "oracle"}, prior.tensors())
+
+
+def test_the_weight_depends_on_support_as_stated():
+    support = torch.tensor([[1.5, 2.0], [2.5, 1.0], [90.0, 2.0]])
+    expected = 0.7 * torch.tensor([[1.0], [np.exp(0.3 + 0.2)], [np.exp(0.9)]]).float()
+    torch.testing.assert_close(WEIGHT.of(support), expected)
+
+
+def test_without_prior_and_repetition_scores_are_bit_for_bit_the_heads_mix(artifacts, tmp_path):
+    """What the model gave before it had either: the weighted sum of the heads' log-probabilities."""
+    context = make_context(tmp_path, artifacts, epochs=2, prior="off", repetition=False)
+    statistics = stage.run(context)
+    recommender = load_recommender(context.out)
+    assert recommender.prior is None and not any(name.startswith("prior.") for name in load_file(context.out / "model.safetensors"))
+    rows = torch.tensor([[-1, -1, 3], [5, 6, 7]])
+    with torch.no_grad():
+        heads = recommender.model.log_probs(recommender.model.hidden(rows))
+    weights = {"dense": statistics["mixture_dense"], "generative": statistics["mixture_generative"]}
+    expected = torch.stack([heads[name] * weight for name, weight in sorted(weights.items()) if weight]).sum(0)
+    assert torch.equal(recommender.score(rows), expected)
+    assert (statistics["mixture_prior"], statistics["mixture_repetition"]) == (0.0, 0.0)
+    with_prior = make_context(tmp_path, artifacts, "with", epochs=2)
+    stage.run(with_prior)
+    network = {name: tensor for name, tensor in load_file(with_prior.out / "model.safetensors").items() if not name.startswith("prior.")}
+    before = load_file(context.out / "model.safetensors")
+    assert network.keys() == before.keys() and all(torch.equal(tensor, before[name]) for name, tensor in network.items())
+
+
+def test_candidates_are_ranked_as_the_catalogue_is(prior, data):
+    """What the fit measures on candidates equals full ranking by the final scores, masked or not."""
+    generator = torch.Generator().manual_seed(3)
+    table = torch.randn(N_ITEMS, N_ITEMS, generator=generator)
+    heads = lambda rows: {"dense": table[rows[:, -1].clamp_min(0)].log_softmax(1)}  # noqa: E731
+    mixture = Mixture({"dense": 1.0}, WEIGHT, -0.5)
+    evidence = gather_evidence(data.valid, heads, prior, 32)
+
+    class Whole:
+        name, n_items, max_history = "whole", N_ITEMS, 8
+
+        def score(self, rows: torch.Tensor) -> torch.Tensor:
+            return mixture.combine({**heads(rows), PRIOR: prior.log_probs(rows)}, rows, prior)
+
+    ranked = rank_split(Whole(), data.valid)
+    assert N_ITEMS < TOP
+    for masked in (True, False):
+        expected = expected_ndcg(ranked[masked].ranks.above, ranked[masked].ranks.tied, 10)
+        np.testing.assert_allclose(per_user_ndcg(evidence, [(mixture, prior.smoothing)], masked)[0], expected)
+
+
+def uniform(rows: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"dense": torch.full((len(rows), N_ITEMS), -float(np.log(N_ITEMS)))}
+
+
+def test_a_prior_that_knows_more_than_the_heads_is_used(prior, data):
+    weight, _ = fit_prior_weight(gather_evidence(data.valid, uniform, prior, 64), {"dense": 1.0})
+    assert weight.level > 0
+
+
+def test_a_prior_that_only_disturbs_is_not_used(prior, data):
+    split = unique_rows(data.valid)
+    target = dict(zip(map(tuple, split.histories.tolist()), split.targets.tolist(), strict=True))
+
+    def knowing(rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        scores = torch.full((len(rows), N_ITEMS), -20.0)
+        places = torch.tensor([target[tuple(row)] for row in rows.tolist()])
+        return {"dense": scores.scatter_(1, places[:, None], 0.0)}
+
+    weight, _ = fit_prior_weight(gather_evidence(split, knowing, prior, 64), {"dense": 1.0})
+    assert weight == PriorWeight()
+
+
+def unique_rows(split: EvalSplit) -> EvalSplit:
+    _, first = np.unique(split.histories, axis=0, return_index=True)
+    seen = [split.seen_items[split.seen_offsets[row] : split.seen_offsets[row + 1]] for row in first]
+    offsets = np.concatenate([[0], np.cumsum([len(items) for items in seen])])
+    return EvalSplit(split.users[first], split.histories[first], split.targets[first], offsets, np.concatenate(seen))
+
+
+def test_support_counts_only_if_it_helps_users_who_had_no_part_in_choosing():
+    rng = np.random.default_rng(0)
+    noise = rng.random((25, 300))
+    noise[0] = rng.permutation(noise[1])
+    assert noise.mean(1).max() > noise[0].mean() + 0.01, "by chance some choice looks better"
+    assert not generalises(noise)
+    real = noise.copy()
+    real[7] = real[0] + 0.05 * rng.random(300)
+    assert generalises(real)
+
+
+def test_repetition_is_penalised_where_nobody_repeats_and_rewarded_where_all_do(prior, data):
+    mixture = Mixture({"dense": 1.0}, PriorWeight(1.0))
+    never = gather_evidence(data.valid, uniform, prior, 64)
+    assert not never.history[:, 0].any()
+    assert fit_repetition(never, mixture, 0.1) < 0
+    again = replace(data.valid, targets=data.valid.histories[:, -1].copy())
+    assert fit_repetition(gather_evidence(again, uniform, prior, 64), mixture, 0.1) > 0
+
+
+def test_repetition_reaches_every_item_of_the_row_once():
+    rows = torch.tensor([[-1, 2, 2], [0, 1, -1]])
+    expected = torch.tensor([[0, 0, 1, 0], [1, 1, 0, 0]]).bool()
+    assert torch.equal(stands_in(rows, 4), expected)
+    items = torch.tensor([[3, 2], [1, 0]])
+    assert torch.equal(stands_in(rows, 4, items), expected.gather(1, items))
+    scores = {"dense": torch.zeros(2, 4)}
+    assert torch.equal(Mixture({"dense": 1.0}, repetition=-3.0).combine(scores, rows), -3.0 * expected)
+
+
+def test_the_prior_is_of_train_alone(artifacts, tmp_path, data, prior):
+    """With one grid point nothing is chosen: other validation and test targets leave every number of the prior as it was."""
+    folder = tmp_path / "ingest"
+    make_artifacts(tmp_path, test_seed=9)
+    table = pq.read_table(folder / "valid.parquet")
+    targets = np.random.default_rng(0).permutation(table["target"].to_numpy()).astype(np.int32)
+    pq.write_table(table.set_column(table.schema.get_field_index("target"), "target", [targets]), folder / "valid.parquet")
+    other = SequenceDataset.load(folder, 8)
+    assert not np.array_equal(other.valid.targets, data.valid.targets) and not np.array_equal(other.test.targets, data.test.targets)
+    knn, _ = tune_knn(other, KnnConfig(**ONE_POINT), 8, 1)
+    assert all(torch.equal(tensor, prior.tensors()[name]) for name, tensor in knn.tensors().items())
+
+
+def test_both_ways_of_searching_use_the_prior(artifacts, tmp_path):
+    context = make_context(tmp_path, artifacts, epochs=1)
+    statistics = stage.run(context)
+    recommender = load_recommender(context.out)
+    assert recommender.uses_prior and statistics["mixture_prior"] > 0
+    rows = torch.tensor([[1, 2, 3], [-1, 40, 41]])
+    exact, by_candidates = (recommender.recommend(rows, 10, seen_mask=False, exact=exact) for exact in (True, False))
+    torch.testing.assert_close(exact[1], by_candidates[1], rtol=1e-4, atol=1e-4)
+    alone = recommender.without_prior()
+    assert alone.name == "BBQRec without prior" and not torch.allclose(alone.score(rows), recommender.score(rows))
+    best = recommender.score(rows).sort(descending=True).values[:, :10]
+    torch.testing.assert_close(exact[1], best, rtol=1e-4, atol=1e-4)
+
+
+def test_the_prior_brings_candidates_of_its_own(artifacts, tmp_path):
+    """A narrow search by the heads alone would miss what only the prior puts first."""
+    context = make_context(tmp_path, artifacts, epochs=1, beam_width=1)
+    stage.run(context)
+    recommender = load_recommender(context.out)
+    object.__setattr__(recommender.mixture, "prior", PriorWeight(1000.0))
+    assert recommender.prior is not None
+    rows = torch.tensor([[1, 2, 3], [20, 21, 22]])
+    first = recommender.recommend(rows, 1, exact=False)[0][:, 0]
+    unseen = recommender.prior.log_probs(rows).scatter(1, rows, float("-inf"))
+    assert torch.equal(first, unseen.argmax(1))
+
+
+def test_a_prior_of_another_catalogue_is_refused(artifacts, tmp_path):
+    context = make_context(tmp_path, artifacts, epochs=1)
+    stage.run(context)
+    path = context.out / "model.safetensors"
+    tensors = load_file(path)
+    tensors["prior.counts"] = tensors["prior.counts"][:-1]
+    save_file(tensors, path)
+    with pytest.raises(ArtifactError, match="is of 47 items, the model of 48"):
+        load_recommender(context.out)
