@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from tasks.services.processes import UP_VARIABLE, belonging_to, end, identity
 BIN = Path(sys.executable).parent
 TINY = "tests/tiny.yaml"
 DEPLOYMENTS = Path(__file__).with_name("deployments.yaml")
+BUSY_SECONDS = 20
+"""For so long Prefect's server may answer that its database is busy."""
 
 
 def free_port() -> int:
@@ -113,11 +117,19 @@ class Installation:
             end(self.processes(), patience=1.0)
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Prefect's API: POST with a body, GET without."""
+        """Prefect's API: POST with a body, GET without. Asks again while the server is too busy, as Prefect's own clients do."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.api}{path}", data, {"Content-Type": "application/json"})
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
-            return json.loads(answer.read())
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                with opener.open(request, timeout=30) as answer:
+                    return json.loads(answer.read())
+            except urllib.error.HTTPError as error:
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                    raise
+            time.sleep(1)
 
     def flow_runs(self, deployment: str | None = None, **filters: Any) -> list[dict[str, Any]]:
         body: dict[str, Any] = {"sort": "START_TIME_DESC", "flow_runs": filters}

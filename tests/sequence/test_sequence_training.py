@@ -78,7 +78,9 @@ def test_score_is_what_validation_measured(trained, artifacts):
 
 def test_recommender_takes_whatever_histories_there_are(trained):
     recommender = load_recommender(trained[0])
-    assert (recommender.name, recommender.n_items, recommender.max_history) == ("BBQRec", N_ITEMS, 8)
+    assert (recommender.name, recommender.n_items) == ("BBQRec", N_ITEMS)
+    assert recommender.prior is not None and recommender.model.config.max_history == 8
+    assert recommender.max_history == recommender.prior.knn.max_history == 20  # it is given as much as the prior looks at
     histories = torch.tensor([[-1] * 12, [-1] * 11 + [3], list(range(12)), [5, 5, 5, -1, 6, 5, 5, -1, -1, 7, 7, N_ITEMS - 1]])
     scores = recommender.score(histories)
     assert scores.shape == (4, N_ITEMS) and scores.dtype == torch.float32 and scores.isfinite().all()
