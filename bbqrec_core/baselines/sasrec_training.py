@@ -109,7 +109,8 @@ def train_sasrec(
         told = "" if codes is None else hashlib.sha256(codes.numpy().tobytes()).hexdigest()
         key = f"{config.model_dump_json()} {max_history} {seed} {device} {len(windows)} {told}"
         progress = _resume(checkpoint, key, model, optimizer, best)
-        for epoch in track(range(progress.epoch + 1, config.epochs + 1), "training SASRec, epochs", unit="epochs"):
+        name = "SASRec" if codes is None else "SASRec with codes"
+        for epoch in track(range(progress.epoch + 1, config.epochs + 1), f"training {name}, epochs", unit="epochs"):
             if progress.epoch - progress.best_epoch >= config.patience:
                 break
             torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))

@@ -54,8 +54,10 @@ def run(context: StageContext) -> Statistics:
         (folder / "trials.json").write_text(json.dumps([as_row(trial) for trial in trials], indent=1) + "\n", encoding="utf-8")
         curve += [(number, f"{knn.kind}/valid/ndcg_at_10", trial.ndcg_at_10) for number, trial in enumerate(trials, start=1)]
         statistics |= {"knn_valid_ndcg_at_10": _judge(knn, data), "knn_trials": len(trials)}
-        statistics |= {f"knn_{name}": value for name, value in asdict(knn.settings).items()}
-        log.info("co-occurrence kNN: best of %d trials: %s", len(trials), knn.settings)
+        settings = asdict(knn.settings)
+        statistics |= {f"knn_{name}": value for name, value in settings.items()}
+        chosen = ", ".join(f"{name} {value:g}" for name, value in settings.items())
+        log.info("co-occurrence kNN: best of %d trials: %s", len(trials), chosen)
 
     if config.sasrec.enabled:
         _fit_sasrec(context, data, None, curve, statistics)
