@@ -163,6 +163,15 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def flatten(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Fields that lie in sections by their dotted names, with their values."""
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
 def _read_with_parents(name: str, children: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
     path, text = _read_text(name, children)
     if path in children:

@@ -9,7 +9,6 @@ Only the order of things belongs here.
 import argparse
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ import psutil
 
 from bbqrec_core.errors import BBQRecError
 from bbqrec_core.ingest.config import IngestConfig
+from benchmarks import command
 from benchmarks.machine import describe_machine
 from benchmarks.measure import LOADERS, Measurement, measure
 from benchmarks.outcome import Task
@@ -51,21 +51,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if min(arguments.lines) < 1 or (arguments.rounds is not None and arguments.rounds < 1):
         parser.error("--lines and --rounds must be positive")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped."))  # as an exception, so that the folder goes
-    try:
-        text, wrong = _benchmark(arguments)
-    except BBQRecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return 130
-    print(text)
-    if arguments.out is not None:
-        arguments.out.write_text(text, encoding="utf-8")
-    for sentence in wrong:
-        print(f"error: {sentence}", file=sys.stderr)
-    return 1 if wrong else 0
+    return command.run(lambda: _benchmark(arguments), arguments.out)
 
 
 def _benchmark(arguments: argparse.Namespace) -> tuple[str, list[str]]:
@@ -79,7 +65,7 @@ def _benchmark(arguments: argparse.Namespace) -> tuple[str, list[str]]:
             planted = write_reviews(reviews, lines)
             write_metadata(metadata)
             os.sync()  # or the first loader would pay for the disk's writing
-            _tell(
+            command.tell(
                 f"{lines:,} lines: {planted.text_bytes / 1e9:.1f} GB, as gzip {reviews.stat().st_size / 1e9:.2f} GB, with "
                 f"{planted.broken:,} broken lines and {planted.duplicates:,} duplicates, made in {time.perf_counter() - begin:.0f} s"
             )
@@ -108,7 +94,7 @@ def _measure_size(arguments: argparse.Namespace, folder: Path, reviews: Path, me
             with tempfile.TemporaryDirectory(dir=folder) as out:
                 task = Task(reviews, metadata, Path(out), arguments.memory_limit, arguments.threads)
                 run = measure(loader, planted.lines, task, stop_above)
-            _tell(f"  {loader}: {run.failure or f'{run.seconds:.1f} s, {run.peak_bytes / 1e9:.2f} GB'}")
+            command.tell(f"  {loader}: {run.failure or f'{run.seconds:.1f} s, {run.peak_bytes / 1e9:.2f} GB'}")
             measured.append(run)
     return measured
 
@@ -123,10 +109,6 @@ def _check_room(folder: Path, lines: int) -> None:
             f"{folder} has {free / 1e9:.1f} GB free, and {lines:,} lines need {needed / 1e9:.1f} GB.",
             "Free some space, name another folder with --folder, or ask for fewer lines with --lines.",
         )
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

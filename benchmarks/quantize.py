@@ -9,15 +9,14 @@ yet; nothing of that is timed. Only the order of things belongs here.
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 
-from bbqrec_core.errors import BBQRecError
 from bbqrec_core.home import home_folder
 from bbqrec_core.profile import Profile
 from bbqrec_core.quantization.stage import choose_device, deterministic
 from bbqrec_core.store import ArtifactStore
+from benchmarks import command
 from benchmarks.codebooks.assignment import Assigned, measure_assignment
 from benchmarks.codebooks.catalogue import SHOP, load_catalogue
 from benchmarks.codebooks.contenders import NAMES, OURS, RQVAE, Budget
@@ -49,20 +48,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if min(arguments.seeds, arguments.epochs, arguments.assign, arguments.steps, arguments.rounds) < 1:
         parser.error("--seeds, --epochs, --assign, --steps and --rounds must be positive")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped."))
     environment.apply()
-    try:
-        text = _benchmark(arguments)
-    except BBQRecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return 130
-    print(text)
-    if arguments.out is not None:
-        arguments.out.write_text(text, encoding="utf-8")
-    return 0
+    return command.run(lambda: (_benchmark(arguments), []), arguments.out)
 
 
 def _benchmark(arguments: argparse.Namespace) -> str:
@@ -72,12 +59,12 @@ def _benchmark(arguments: argparse.Namespace) -> str:
     assigned: Assigned | None = None
     if "assignment" in arguments.parts:
         assigned = measure_assignment(profile.quantization, arguments.assign, arguments.rounds, threads, profile.seed)
-        _tell(f"assignment: {assigned.encoding_seconds:.1f} s beside a floor of {assigned.floor_seconds:.1f} s")
+        command.tell(f"assignment: {assigned.encoding_seconds:.1f} s beside a floor of {assigned.floor_seconds:.1f} s")
     steps: StepTimes | None = None
     if "steps" in arguments.parts:
         with deterministic(threads):
             steps = time_steps(profile.quantization, arguments.steps, profile.seed)
-        _tell("training steps: " + ", ".join(f"{name} {value:.1f} ms" for name, value in steps.milliseconds.items()))
+        command.tell("training steps: " + ", ".join(f"{name} {value:.1f} ms" for name, value in steps.milliseconds.items()))
     return report(subject, measured, assigned, steps, describe_machine(count_threads(threads)))
 
 
@@ -95,7 +82,7 @@ def _measure_ids(arguments: argparse.Namespace, profile: Profile) -> tuple[Subje
                     budget = Budget(measured[OURS][-1].fit_seconds, measured[RQVAE][-1].fit_seconds)
                 run = measure(name, catalogue, split, recipe, seed, device, budget)
                 measured[name].append(run)
-                _tell(
+                command.tell(
                     f"seed {seed}, {NAMES[name]}: {run.fit_seconds:.1f} s, {run.collisions:.2%} collide before repair, "
                     f"NDCG@10 {run.ndcg.mean():.4f}"
                 )
@@ -112,10 +99,6 @@ def _measure_ids(arguments: argparse.Namespace, profile: Profile) -> tuple[Subje
         published=tuple(catalogue.data.codes),
     )
     return subject, measured
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

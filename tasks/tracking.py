@@ -18,7 +18,7 @@ import yaml
 
 from bbqrec_core.errors import ServiceError
 from bbqrec_core.home import home_folder
-from bbqrec_core.profile import Profile
+from bbqrec_core.profile import Profile, flatten
 from bbqrec_core.store import Artifact
 from tasks.gates.gate import GateResult
 from tasks.plan import PlannedStage
@@ -184,7 +184,7 @@ class StageTracking:
         tags = {name: value for name, value in statistics.items() if isinstance(value, str)}
         curves = _log_curves(client, run, artifact.path)
         headline = dict(list({"seconds": manifest["seconds"], **numbers}.items())[: MAX_METRICS - curves])
-        _log_batch(client, run, headline, dict(_flat(manifest["profile"])), tags)
+        _log_batch(client, run, headline, dict(flatten(manifest["profile"])), tags)
         for name in ("manifest.json", STATISTICS):  # whole, where a run's metrics are cut at MAX_METRICS
             client.log_artifact(run, str(artifact.path / name))
         if self._planned.stage.name == "ingest":
@@ -268,14 +268,6 @@ def _log_curves(client: "MlflowClient", run: str, artifact: Path) -> int:
     for start in range(0, len(points), 1000):  # MLflow's limit for one call
         client.log_batch(run, metrics=points[start : start + 1000])
     return len({point.key for point in points})
-
-
-def _flat(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 @contextmanager

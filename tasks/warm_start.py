@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bbqrec_core.errors import ArtifactError
-from bbqrec_core.profile import Profile
+from bbqrec_core.profile import Profile, flatten
 from bbqrec_core.quantization.config import PREVIOUS, PREVIOUS_INGEST
 from bbqrec_core.store import ArtifactRef, ArtifactStore
 
@@ -90,7 +90,7 @@ def _why_not(manifests: Mapping[str, Identity], identities: Mapping[str, Identit
         identity = identities[name]
         if manifest["stage_version"] != identity["stage_version"]:
             return f"the stage `{name}` has another version now"
-        before, now = (dict(_flat(one["profile"])) for one in (manifest, identity))
+        before, now = (dict(flatten(one["profile"])) for one in (manifest, identity))
         changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and not key.startswith(WHERE_DATA_IS))
         if changed:
             more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
@@ -100,14 +100,6 @@ def _why_not(manifests: Mapping[str, Identity], identities: Mapping[str, Identit
     if manifests["ingest"]["inputs"] != identities["ingest"]["inputs"]:
         return "the synthetic shop is another one"
     return ""
-
-
-def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _ref(manifest: Identity) -> ArtifactRef:

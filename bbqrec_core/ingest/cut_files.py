@@ -7,9 +7,8 @@ import logging
 from collections.abc import Callable
 
 from bbqrec_core.ingest.config import IngestConfig
+from bbqrec_core.ingest.damage import DamagedSourceError
 from bbqrec_core.ingest.intake import Books, Intake, Reject
-from bbqrec_core.ingest.json_objects import DamagedObjectError
-from bbqrec_core.ingest.lines import DamagedLinesError
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +27,11 @@ def read_or_use_beginning(books: Books, intake: Intake, config: IngestConfig, re
         unit: What the file's lines are counted as.
 
     Raises:
-        DamagedLinesError, DamagedObjectError: The file is cut or altered, and is not to be used, or nothing of it can be.
+        DamagedSourceError: The file is cut or altered, and is not to be used, or nothing of it can be.
     """
     try:
         read(None)
-    except (DamagedLinesError, DamagedObjectError) as error:
+    except DamagedSourceError as error:
         if not config.use_cut_files or not error.damage.usable_bytes:
             raise
         log.warning("%s %s; only the whole %s before that are used", intake.name, error.damage.problem, unit)

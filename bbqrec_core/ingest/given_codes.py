@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from bbqrec_core import schema
 from bbqrec_core.errors import SourceError
+from bbqrec_core.ingest.damage import DamagedSourceError
 from bbqrec_core.ingest.database import Database
 from bbqrec_core.ingest.intake import Intake
 from bbqrec_core.ingest.item_names import ItemNames
-from bbqrec_core.ingest.json_objects import DamagedObjectError, Entry, read_entries
+from bbqrec_core.ingest.json_objects import Entry, read_entries
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +83,8 @@ def read_codes(intake: Intake, names: ItemNames) -> dict[str, list[int]]:
             if [letter for letter, _ in pairs] != letters:
                 raise _error(intake.path, entry, f"its levels are {', '.join(letter for letter, _ in pairs)}, not {', '.join(letters)}")
             found[item] = [code for _, code in pairs]
-    except DamagedObjectError as error:  # no beginning of it will do: the items after the cut would have no codes
-        raise SourceError(f"{intake.path} {error.damage.problem}. Nothing of the file was used.", "Get the file again.") from None
+    except DamagedSourceError as error:  # no beginning of it will do: the items after the cut would have no codes
+        raise error.of_use_only_whole() from None
     if not found:
         raise SourceError(f"{intake.path} holds no codes.", "Get the file again.")
     return found

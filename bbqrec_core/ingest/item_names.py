@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bbqrec_core.errors import SourceError
+from bbqrec_core.ingest.damage import DamagedSourceError
 from bbqrec_core.ingest.intake import Intake
-from bbqrec_core.ingest.lines import DamagedLinesError, LongLine, read_lines, screen
+from bbqrec_core.ingest.lines import LongLine, read_lines, screen
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 UNKNOWN = "item is not in item2id"
@@ -77,8 +78,8 @@ def read_item_names(intake: Intake | None) -> ItemNames:
     intake.format = "item names, text lines"
     try:
         return ItemNames(_read(intake))
-    except DamagedLinesError as error:  # no beginning of it will do: the items after the cut would have no names
-        raise SourceError(f"{intake.path} {error.damage.problem}. Nothing of the file was used.", "Get the file again.") from None
+    except DamagedSourceError as error:  # no beginning of it will do: the items after the cut would have no names
+        raise error.of_use_only_whole() from None
 
 
 def _read(intake: Intake) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bbqrec_core.errors import SourceError
+from bbqrec_core.ingest.damage import DamagedSourceError
 from bbqrec_core.ingest.decompress import DamagedFileError, read_chunks
 from bbqrec_core.ingest.lines import BOM
 
@@ -42,27 +43,6 @@ class Entry(NamedTuple):
         return self.byte + len(self.raw)
 
 
-class DamagedObjectError(SourceError):
-    """The file is cut off, compressed or not, or altered.
-
-    Args:
-        path: The file.
-        damage: What is wrong with it.
-        whole_entries: Entries that came out whole before the damage was met.
-
-    Attributes:
-        damage: What is wrong with it.
-    """
-
-    def __init__(self, path: Path, damage: DamagedFileError, whole_entries: int) -> None:
-        option = "; or set ingest.use_cut_files: true, which uses the entries before the damage and tags the results `partial`"
-        super().__init__(
-            f"{path} {damage.problem}. The last whole entry before that is number {whole_entries:,}; nothing of the file was used.",
-            f"Get the file again, and compare its size or checksum with the published one{option if damage.usable_bytes else ''}.",
-        )
-        self.damage = damage
-
-
 def is_one_object(beginning: bytes) -> bool:
     """Whether a file that begins so, with a brace, is one JSON object of lists or objects, and not JSON lines.
 
@@ -92,7 +72,7 @@ def read_entries(path: Path, upto: int | None = None) -> Iterator[Entry]:
         upto: Read only so many decompressed bytes, and of those only whole entries; None reads all, and the object must be closed.
 
     Raises:
-        DamagedObjectError: The file is cut or altered. What was given out before must then be thrown away.
+        DamagedSourceError: The file is cut or altered. What was given out before must then be thrown away.
         SourceError: The file is empty, no JSON object, or an entry is too large.
     """
     scanner = _Scanner(path, upto)
@@ -102,7 +82,7 @@ def read_entries(path: Path, upto: int | None = None) -> Iterator[Entry]:
             found += 1
             yield entry
     except DamagedFileError as damage:
-        raise DamagedObjectError(path, damage, found) from None
+        raise DamagedSourceError(path, damage, found, "entry") from None
 
 
 class _BadTextError(Exception):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from bbqrec_core.errors import SourceError
+from bbqrec_core.ingest.damage import DamagedSourceError
 from bbqrec_core.ingest.decompress import DamagedFileError, read_chunks
 
 BLOCK_BYTES = 1 << 23
@@ -74,27 +74,6 @@ class LongLine:
     sha256: str
 
 
-class DamagedLinesError(SourceError):
-    """A compressed file is cut or altered.
-
-    Args:
-        path: The file.
-        damage: What is wrong with it.
-        whole_lines: Lines that came out whole before the damage was met.
-
-    Attributes:
-        damage: What is wrong with it.
-    """
-
-    def __init__(self, path: Path, damage: DamagedFileError, whole_lines: int) -> None:
-        option = "; or set ingest.use_cut_files: true, which uses the lines before the damage and tags the results `partial`"
-        super().__init__(
-            f"{path} {damage.problem}. The last whole line before that is number {whole_lines:,}; nothing of the file was used.",
-            f"Get the file again, and compare its size or checksum with the published one{option if damage.usable_bytes else ''}.",
-        )
-        self.damage = damage
-
-
 def read_lines(
     path: Path, block_bytes: int = BLOCK_BYTES, max_line_bytes: int = MAX_LINE_BYTES, upto: int | None = None
 ) -> Iterator[LineBlock | LongLine]:
@@ -108,7 +87,7 @@ def read_lines(
         upto: Read only so many decompressed bytes, and of those only whole lines; None reads all.
 
     Raises:
-        DamagedLinesError: The file is cut or altered. What was given out before must then be thrown away.
+        DamagedSourceError: The file is cut or altered. What was given out before must then be thrown away.
         SourceError: The file is empty or unreadable.
     """
     cutter = _Cutter(max_line_bytes)
@@ -123,7 +102,7 @@ def read_lines(
                     break
         yield from cutter.finish(whole_lines_only=upto is not None)
     except DamagedFileError as damage:
-        raise DamagedLinesError(path, damage, cutter.whole_lines()) from None
+        raise DamagedSourceError(path, damage, cutter.whole_lines(), "line") from None
 
 
 def screen(block: LineBlock, max_line_bytes: int = MAX_LINE_BYTES) -> dict[int, str]:

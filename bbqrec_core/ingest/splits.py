@@ -29,8 +29,6 @@ def split(database: Database, config: SplitConfig, seed: str, has_times: bool) -
     Raises:
         SourceError: A temporal split of data without times, or one that leaves a part empty.
     """
-    database.make("ties")
-    database.make("ordered", seed=seed)
     moments: dict[str, int | None] = {"valid_from": None, "test_from": None}
     if config.kind == "temporal":
         if not has_times:
@@ -39,6 +37,9 @@ def split(database: Database, config: SplitConfig, seed: str, has_times: bool) -
             )
         moments = {name: _moment(database, getattr(config, name)) for name in moments}
         log.info("validation begins at %s, test at %s", *(_date(moment) for moment in moments.values()))
+    database.make("ties")
+    database.make("ordered", seed=seed)
+    if config.kind == "temporal":
         database.make("interactions", "interactions_temporal", valid_from=moments["valid_from"], test_from=moments["test_from"])
     else:
         database.make("interactions", "interactions_leave_one_out")

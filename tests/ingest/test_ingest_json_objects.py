@@ -6,7 +6,8 @@ import pytest
 
 from bbqrec_core.errors import SourceError
 from bbqrec_core.ingest import json_objects
-from bbqrec_core.ingest.json_objects import DamagedObjectError, is_one_object, read_entries
+from bbqrec_core.ingest.damage import DamagedSourceError
+from bbqrec_core.ingest.json_objects import is_one_object, read_entries
 from bbqrec_core.ingest.tables import beginning
 
 
@@ -49,7 +50,7 @@ def test_an_object_that_is_cut_anywhere_gives_its_whole_entries(tmp_path):
     assert [entry.key for entry in whole] == list("äbcde")
     for size in range(1, len(data)):
         (tmp_path / "file").write_bytes(data[:size])
-        with pytest.raises(DamagedObjectError) as caught:
+        with pytest.raises(DamagedSourceError) as caught:
             list(read_entries(tmp_path / "file"))
         assert caught.value.damage.usable_bytes == size
         assert list(read_entries(tmp_path / "file", size)) == [entry for entry in whole if entry.end <= size]

@@ -170,11 +170,11 @@ def test_a_crashed_warning_blocks_too(store, monkeypatch):
 
 def test_every_expected_failure_crosses_between_the_processes():
     import bbqrec_core.errors as errors
+    from bbqrec_core.ingest.damage import DamagedSourceError
     from bbqrec_core.ingest.decompress import DamagedFileError
-    from bbqrec_core.ingest.lines import DamagedLinesError
     from tasks.process import _kind
 
-    fine = DamagedLinesError(Path("file.gz"), DamagedFileError("is cut off", 3), 7)
+    fine = DamagedSourceError(Path("file.gz"), DamagedFileError("is cut off", 3), 7, "line")
     assert _kind(fine) == "SourceError"
 
     def family(kind):
