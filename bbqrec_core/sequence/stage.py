@@ -1,7 +1,8 @@
 """The stage `train`: reads ingest and quantize, trains the sequence model, writes it with its curve and its similarity weights."""
 
 import logging
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,30 +36,69 @@ if TYPE_CHECKING:  # reading profiles needs YAML, which a bare PyTorch box need 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What training came to.
+
+    Attributes:
+        trained: The model, on the CPU, with its mix.
+        progress: How training went.
+        windows: What it was trained on.
+        valid: Who picked the epoch and the mix.
+    """
+
+    trained: TrainedModel
+    progress: Progress
+    windows: Windows
+    valid: EvalSplit
+
+
 def run(context: StageContext) -> Statistics:
     """Train and write `model.safetensors`, `model.json`, `curve.parquet` and `attention_bias.parquet`."""
-    config, seed, compute = context.profile.sequence, context.profile.seed, context.profile.compute
-    if compute.threads:
-        torch.set_num_threads(compute.threads)
-    data = SequenceDataset.load(context.input("ingest"), config.max_history)
+    profile = context.profile
+    if profile.compute.threads:
+        torch.set_num_threads(profile.compute.threads)
+    data = SequenceDataset.load(context.input("ingest"), profile.sequence.max_history)
     catalogue = load_catalogue(context.input("quantize"), data.train_counts)
+    similarity = similarity_spec(profile.sequence, catalogue, profile.seed)
+    made = fit(profile, data, catalogue, similarity, lambda: fit_prior(profile, data), context.scratch)
+    model = made.trained.model
+    shares = None if similarity is None else bucket_shares(SimilarityBuckets(catalogue, similarity), made.windows.items)
+    save_model(context.out, model, catalogue, similarity, made.trained.mixture, made.trained.prior, profile.seed)
+    _write_curve(context.out / "curve.parquet", made.progress)
+    _write_similarity(context.out / "attention_bias.parquet", model.similarity, shares)
+    return _statistics(model, catalogue, made.windows, made.progress) | _mixture_statistics(made.trained, made.valid)
+
+
+def fit(
+    profile: "Profile",
+    data: SequenceDataset,
+    catalogue: Catalogue,
+    similarity: SimilaritySpec | None,
+    prior: Callable[[], CoOccurrenceKnn | None],
+    scratch: Path,
+) -> Fit:
+    """Train the model and fit its mix, as the profile says.
+
+    Args:
+        profile: Its sections `sequence` and `compute` and its seed count.
+        data: Sequences; train is learned from, validation picks the epoch and the mix.
+        catalogue: The items' codes.
+        similarity: From `similarity_spec`; None = attention is not reweighted.
+        prior: Gives the behaviour prior, or None for none; asked once the model is trained.
+        scratch: Where checkpoints are kept.
+    """
+    config, seed, compute = profile.sequence, profile.seed, profile.compute
     windows = Windows.cut(data.train_offsets, data.train_items, config.max_history)
     valid = sample_users(data.valid, config.selection_users, seed)
-    similarity = similarity_spec(config, catalogue, seed)
-    shares = None if similarity is None else bucket_shares(SimilarityBuckets(catalogue, similarity), windows.items)
     fabric = make_fabric(compute.device, config.precision)
     with reproducible(seed):
         model = SequenceModel(config, catalogue, similarity)
     identity = identity_of(config, seed, catalogue.digest(), windows, valid)
-    progress = train(model, windows, valid, config, seed, fabric, context.scratch, identity)
+    progress = train(model, windows, valid, config, seed, fabric, scratch, identity)
     model.eval()
-    prior = fit_prior(context.profile, data)
-    fitted = fit_mixture(model, valid, config, prior)
-    trained = TrainedModel(model.cpu(), *fitted, {})
-    save_model(context.out, model, catalogue, similarity, trained.mixture, trained.prior, seed)
-    _write_curve(context.out / "curve.parquet", progress)
-    _write_similarity(context.out / "attention_bias.parquet", model.similarity, shares)
-    return _statistics(model, catalogue, windows, progress) | _mixture_statistics(trained, valid)
+    fitted = fit_mixture(model, valid, config, prior())
+    return Fit(TrainedModel(model.cpu(), *fitted, {}), progress, windows, valid)
 
 
 def fit_prior(profile: "Profile", data: SequenceDataset) -> CoOccurrenceKnn | None:
