@@ -24,7 +24,7 @@ from bbqrec_core.baselines.with_prior import SasrecWithPrior
 from bbqrec_core.dataset import SequenceDataset, load_semantic_ids
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.ranking import rank_split, sample_users
-from bbqrec_core.evaluation.significance import holm, paired_permutation_test
+from bbqrec_core.evaluation.significance import compare_with
 from bbqrec_core.home import home_folder
 from bbqrec_core.profile import Profile
 from bbqrec_core.recommender import Recommender
@@ -120,13 +120,11 @@ def table(found: dict[str, list[PerUser]], seed: int) -> str:
     """
     headline = (True, "NDCG@10")
     means = {name: {key: np.mean([run[key] for run in runs], axis=0) for key in runs[0]} for name, runs in found.items()}
-    others = [name for name in found if name != AS_IT_IS]
-    differences = {name: means[name][headline] - means[AS_IT_IS][headline] for name in others}
-    p_values = dict(zip(others, holm(np.array([paired_permutation_test(differences[name], seed) for name in others])), strict=True))
+    compared = compare_with(AS_IT_IS, {name: measured[headline] for name, measured in means.items()}, seed)
     lines = ["| model | masked | unmasked | difference, masked NDCG@10 | p |", "| --- | --- | --- | --- | --- |"]
     for name, measured in means.items():
         pairs = [f"{measured[masked, 'NDCG@10'].mean():.4f} / {measured[masked, 'Recall@10'].mean():.4f}" for masked in (True, False)]
-        beside = "| |" if name == AS_IT_IS else f"| {differences[name].mean():+.4f} | {p_values[name]:.4f} |"
+        beside = "| | |" if name == AS_IT_IS else "| {:+.4f} | {:.4f} |".format(*compared[name])
         lines.append(f"| {name} | {pairs[0]} | {pairs[1]} {beside}")
     return "\n".join(lines)
 

@@ -3,6 +3,8 @@
 Users are the unit throughout: they are what a new sample would bring anew. Everything is seeded and vectorised, in bounded memory.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 BLOCK = 1 << 23
@@ -85,3 +87,19 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     adjusted = np.empty_like(p_values)
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted
+
+
+def compare_with(base: str, values: Mapping[str, np.ndarray], seed: int) -> dict[str, tuple[float, float]]:
+    """Set one model beside all others, in pairs of the same user.
+
+    Args:
+        base: Its name.
+        values: By name a value per user, [n] each; over several seeds, each user's mean.
+        seed: Decides the permutations.
+
+    Returns:
+        By the others' names, in their order: mean of other minus base, and Holm's p over all the others.
+    """
+    differences = {name: other - values[base] for name, other in values.items() if name != base}
+    adjusted = holm(np.array([paired_permutation_test(difference, seed) for difference in differences.values()]))
+    return {name: (float(difference.mean()), float(p)) for (name, difference), p in zip(differences.items(), adjusted, strict=True)}

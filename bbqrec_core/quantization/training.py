@@ -186,18 +186,14 @@ class Trainer:
         own = F.embedding(items, model.behaviour)
         known = model.has_behaviour[items]
         losses: dict[str, torch.Tensor] = {}
-        chains: list[Quantized] = []
-        quantized = encoded.aligned
+        of_modality: dict[str, Quantized] = {}
         if self.quantizing:
-            chains.append(model.quantize_fused(encoded, self._training_behaviour(encoded, items)))
-            quantized = {}
-            for name, vectors in encoded.aligned.items():
-                chain = model.quantizer(vectors, mask=encoded.present[name])
-                quantized[name] = chain.vectors
-                chains.append(chain)
-            chains.append(model.quantizer(model.normalise(own), mask=known))
+            of_modality = {name: model.quantizer(vectors, mask=encoded.present[name]) for name, vectors in encoded.aligned.items()}
+            fused = model.quantize_fused(encoded, self._training_behaviour(encoded, items))
+            chains = [fused, *of_modality.values(), model.quantizer(model.normalise(own), mask=known)]
             losses["codebook"] = torch.stack([chain.codebook_loss for chain in chains]).mean()
             losses["commitment"] = config.commitment_weight * torch.stack([chain.commitment_loss for chain in chains]).mean()
+        quantized = {name: chain.vectors for name, chain in of_modality.items()} if self.quantizing else encoded.aligned
         if config.reconstruction_weight and model.modalities:
             losses["reconstruction"] = config.reconstruction_weight * self._reconstruction(encoded, quantized, items)
         target = model.normalise(own.detach())
@@ -213,7 +209,7 @@ class Trainer:
                 terms.append(info_nce(quantized[name][both], target[both], config.temperature))
             losses["item_behaviour"] = config.item_behaviour_weight * torch.stack(terms).mean()
         if config.semantic_weight and len(model.modalities) == 2 and self.quantizing:
-            losses["semantic"] = config.semantic_weight * self._semantic(encoded)
+            losses["semantic"] = config.semantic_weight * self._semantic(encoded, of_modality)
         if config.club_weight:
             terms = [club.bound(*pair) for club, pair in self._club_inputs(encoded)]
             if terms:
@@ -230,14 +226,13 @@ class Trainer:
             terms.append(masked_mean(self.model.coder(name).reconstruction_error(inputs, encoded.standardised[name], codes), mask))
         return torch.stack(terms).mean()
 
-    def _semantic(self, encoded: Encoded) -> torch.Tensor:
+    def _semantic(self, encoded: Encoded, chains: dict[str, Quantized]) -> torch.Tensor:
         first, second = self.model.modalities
         both = encoded.present[first] & encoded.present[second]
         if int(both.sum()) < 2:
             return encoded.content.sum() * 0.0
-        level = self.config.semantic_from_level
-        sides = [self.model.quantizer(encoded.aligned[name][both]).from_level(level) for name in (first, second)]
-        return symmetric_info_nce(sides[0], sides[1], self.config.temperature)
+        left, right = (chains[name].from_level(self.config.semantic_from_level)[both] for name in (first, second))
+        return symmetric_info_nce(left, right, self.config.temperature)
 
     def _club_inputs(self, encoded: Encoded) -> list[tuple[Club, tuple[torch.Tensor, torch.Tensor]]]:
         """Per modality the network and (s, b) of present items, both normalised."""

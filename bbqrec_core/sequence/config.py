@@ -59,6 +59,9 @@ class SequenceConfig(Section):
     warmup_share: float = Field(
         0.05, ge=0, lt=1, description="share of all steps in which the learning rate rises; then it falls as a cosine"
     )
+    average_decay: float = Field(
+        0.0, ge=0, lt=1, description="of the exponential moving average of the weights that is judged and kept; 0 = the weights themselves"
+    )
     clip_norm: float = Field(1.0, gt=0, description="largest norm of a step's gradient")
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     selection_users: int = Field(5000, ge=0, description="validation users (a seeded sample) that pick the epoch and fit the mix; 0 = all")

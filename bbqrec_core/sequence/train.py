@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.determinism import deterministic_kernels
@@ -98,11 +99,13 @@ def train(
     if len(windows) == 0:
         raise StageError("There is no train sequence.", "Lower `ingest.k_user` and `ingest.k_item`, or give more data.")
     optimizer = _optimizer(model, config)
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay)) if config.average_decay else None
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
-    best = _copy(model)
+    judged = model if averaged is None else cast(SequenceModel, averaged.to(fabric.device).module)
+    best = _copy(judged)
     progress = Progress()
     path = scratch / CHECKPOINT
-    restored = _restore(path, identity, model, optimizer)
+    restored = _restore(path, identity, model, averaged, optimizer)
     if restored is not None:
         progress, best = restored
         log.info("resuming after epoch %d of %d", progress.epoch, config.epochs)
@@ -112,18 +115,18 @@ def train(
             log.info("no better validation NDCG@10 for %d epochs: stopping after epoch %d", config.patience, epoch - 1)
             break
         with reproducible(_epoch_seed(seed, epoch)):
-            losses, rate = _epoch(wrapped, wrapped_optimizer, fabric, windows, config, seed, epoch, steps)
+            losses, rate = _epoch(wrapped, wrapped_optimizer, averaged, fabric, windows, config, seed, epoch, steps)
         progress.epoch = epoch
         progress.curve.extend((epoch, f"train/{name}", value) for name, value in losses.items())
-        ndcg, recall = validate(model, valid, config.score_batch) if len(valid) else (0.0, 0.0)
+        ndcg, recall = validate(judged, valid, config.score_batch) if len(valid) else (0.0, 0.0)
         if len(valid):
             progress.curve.extend([(epoch, "valid/ndcg_at_10", ndcg), (epoch, "valid/recall_at_10", recall)])
         progress.curve.append((epoch, "lr", rate))
         log.debug("epoch %d: %s, valid NDCG@10 %.4f", epoch, losses, ndcg)
         if ndcg > progress.best_ndcg or not len(valid):
             progress.best_epoch, progress.best_ndcg = epoch, ndcg
-            best = _copy(model)
-        _save(path, identity, model, optimizer, progress, best)
+            best = _copy(judged)
+        _save(path, identity, model, averaged, optimizer, progress, best)
         if after_epoch is not None:
             after_epoch(epoch)
     model.load_state_dict(best)
@@ -170,9 +173,17 @@ def learning_rate(step: int, steps: int, config: SequenceConfig) -> float:
 
 
 def _epoch(
-    model: Any, optimizer: Any, fabric: Fabric, windows: Windows, config: SequenceConfig, seed: int, epoch: int, steps: int
+    model: Any,
+    optimizer: Any,
+    averaged: AveragedModel | None,
+    fabric: Fabric,
+    windows: Windows,
+    config: SequenceConfig,
+    seed: int,
+    epoch: int,
+    steps: int,
 ) -> tuple[dict[str, float], float]:
-    """One pass over the windows; mean losses and the last learning rate."""
+    """One pass over the windows; mean losses and the last learning rate. `averaged` follows the weights after each step."""
     model.train()
     sums: dict[str, float] = {}
     rate = 0.0
@@ -188,6 +199,8 @@ def _epoch(
         fabric.backward(loss)
         fabric.clip_gradients(model, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
         optimizer.step()
+        if averaged is not None:
+            averaged.update_parameters(model.module)
         for name, value in {"loss": loss, **{f"loss_{name}": value for name, value in losses.items()}}.items():
             sums[name] = sums.get(name, 0.0) + value.item() * len(rows)
     if not math.isfinite(sums["loss"]):
@@ -222,13 +235,20 @@ def _copy(model: SequenceModel) -> dict[str, torch.Tensor]:
 
 
 def _save(
-    path: Path, identity: str, model: SequenceModel, optimizer: torch.optim.Optimizer, progress: Progress, best: dict[str, torch.Tensor]
+    path: Path,
+    identity: str,
+    model: SequenceModel,
+    averaged: AveragedModel | None,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    best: dict[str, torch.Tensor],
 ) -> None:
     """Write a checkpoint beside the old one, then put it in its place: a kill leaves one of the two, whole."""
     temporary = path.with_suffix(".tmp")
     state = {
         "identity": identity,
         "model": model.state_dict(),
+        "averaged": None if averaged is None else averaged.state_dict(),
         "optimizer": optimizer.state_dict(),
         "best": best,
         "progress": vars(progress),
@@ -241,9 +261,9 @@ def _save(
 
 
 def _restore(
-    path: Path, identity: str, model: SequenceModel, optimizer: torch.optim.Optimizer
+    path: Path, identity: str, model: SequenceModel, averaged: AveragedModel | None, optimizer: torch.optim.Optimizer
 ) -> tuple[Progress, dict[str, torch.Tensor]] | None:
-    """Put a checkpoint's state into model and optimizer; None where there is no usable one."""
+    """Put a checkpoint's state into model, average and optimizer; None where there is no usable one."""
     if not path.exists():
         return None
     try:
@@ -253,6 +273,8 @@ def _restore(
             return None
         progress = Progress(**state["progress"])
         model.load_state_dict(state["model"])
+        if averaged is not None:
+            averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])
     except Exception as error:  # torch.load raises whatever a damaged file makes it meet
         log.warning("the checkpoint in %s cannot be read (%s): starting anew", path, error)

@@ -9,6 +9,7 @@ import torch
 
 from bbqrec_core import schema
 from bbqrec_core.dataset import EvalSplit
+from bbqrec_core.quantization.assign import EncodedCatalogue
 from bbqrec_core.quantization.collisions import collision_share
 from bbqrec_core.quantization.data import representatives
 from bbqrec_core.quantization.health import usage_rows
@@ -63,19 +64,45 @@ def measure(
         device: Where the contender trains.
         budget: See `contenders.fit`.
     """
-    data = catalogue.data
     begin, cpu_before = time.perf_counter(), time.process_time()
     tokenizer = fit(name, catalogue, seed, device, budget).tokenizer
     fitted = time.perf_counter()
-    encoded, assignment, hashes = assign_catalogue(tokenizer, data)
-    assigned, cpu_after = time.perf_counter(), time.process_time()
-    codes, sizes = assignment.fused, tokenizer.sizes
+    encoded, assignment, hashes = assign_catalogue(tokenizer, catalogue.data)
+    seconds = (fitted - begin, time.perf_counter() - fitted, time.process_time() - cpu_before)
+    return judge(encoded, assignment.fused, hashes, tokenizer.sizes, catalogue, split, recipe, seed, seconds)
+
+
+def judge(
+    encoded: EncodedCatalogue,
+    codes: np.ndarray,
+    hashes: np.ndarray,
+    sizes: list[int],
+    catalogue: Catalogue,
+    split: EvalSplit,
+    recipe: Recipe,
+    seed: int,
+    seconds: tuple[float, float, float],
+) -> Measured:
+    """Judge IDs, whoever made them.
+
+    Args:
+        encoded: What the tokenizer wished for, before repair.
+        codes: Final IDs, int64 [n_items, L].
+        hashes: Of the listings, as `assign_catalogue` gives them.
+        sizes: K_1..K_L.
+        catalogue: What is measured on.
+        split: Whom the fixed model is ranked for.
+        recipe: Of the fixed model.
+        seed: Of the fixed model and of every probe.
+        seconds: What goes into `fit_seconds`, `assign_seconds` and `cpu_seconds`.
+    """
+    data = catalogue.data
     distinct = representatives(hashes) == np.arange(data.n_items)
     usage = {(level, row): value for _, level, row, value in usage_rows(schema.FUSED, codes, sizes)}
     return Measured(
-        fit_seconds=fitted - begin,
-        assign_seconds=assigned - fitted,
-        cpu_seconds=cpu_after - cpu_before,
+        fit_seconds=seconds[0],
+        assign_seconds=seconds[1],
+        cpu_seconds=seconds[2],
         carried=_carried(catalogue, codes, sizes, seed),
         collisions=collision_share(encoded.wished[distinct]),
         used_share=min(usage[level, "used_code_share"] for level in range(1, len(sizes) + 1)),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bbqrec_core.evaluation.significance import holm, paired_permutation_test
+from bbqrec_core.evaluation.significance import compare_with
 from benchmarks.codebooks.assignment import Assigned
 from benchmarks.codebooks.contenders import NAMES, OURS, RQVAE
 from benchmarks.codebooks.quality import Measured
@@ -162,16 +162,13 @@ def _verdicts_on_ids(subject: Subject, measured: Mapping[str, Sequence[Measured]
 
 def _verdicts_on_ndcg(subject: Subject, measured: Mapping[str, Sequence[Measured]]) -> list[str]:
     """Ours beside each other contender: differences by user, averaged over seeds; paired permutation tests, Holm's correction."""
-    ours = np.mean([run.ndcg for run in measured[OURS]], axis=0)
-    others = [name for name in measured if name != OURS]
-    differences = [ours - np.mean([run.ndcg for run in measured[name]], axis=0) for name in others]
-    adjusted = holm(np.array([paired_permutation_test(difference, subject.seed) for difference in differences]))
+    means = {name: np.mean([run.ndcg for run in runs], axis=0) for name, runs in measured.items()}
     return [
         _verdict(
-            difference.mean() > 0 and p <= SIGNIFICANCE,
-            f"NDCG@10 is {difference.mean():+.4f} against {NAMES[name]}, p {p:.4f} (Holm): above it, p at most {SIGNIFICANCE:g}",
+            difference < 0 and p <= SIGNIFICANCE,
+            f"NDCG@10 is {-difference:+.4f} against {NAMES[name]}, p {p:.4f} (Holm): above it, p at most {SIGNIFICANCE:g}",
         )
-        for name, difference, p in zip(others, differences, adjusted, strict=True)
+        for name, (difference, p) in compare_with(OURS, means, subject.seed).items()
     ]
 
 

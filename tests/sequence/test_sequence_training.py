@@ -117,11 +117,11 @@ def test_same_seed_same_bytes_other_seed_other_model(artifacts, tmp_path):
     assert not same_files(contexts[0].out, other.out)
 
 
-@pytest.mark.parametrize("interrupted", [1, 3])
-def test_an_interrupted_run_resumes_to_the_same_bytes(artifacts, tmp_path, monkeypatch, interrupted):
-    whole = make_context(tmp_path, artifacts, "whole", epochs=4)
+@pytest.mark.parametrize(("interrupted", "average_decay"), [(1, 0.0), (3, 0.0), (2, 0.9)])
+def test_an_interrupted_run_resumes_to_the_same_bytes(artifacts, tmp_path, monkeypatch, interrupted, average_decay):
+    whole = make_context(tmp_path, artifacts, "whole", epochs=4, average_decay=average_decay)
     stage.run(whole)
-    cut = make_context(tmp_path, artifacts, "cut", epochs=4)
+    cut = make_context(tmp_path, artifacts, "cut", epochs=4, average_decay=average_decay)
     epochs: list[int] = []
     real = train._epoch
 
@@ -141,6 +141,19 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(artifacts, tmp_path, monke
     stage.run(cut)
     assert len(counted) == 4 - interrupted
     assert same_files(whole.out, cut.out)
+
+
+def test_the_average_is_kept_in_place_of_the_weights(artifacts, tmp_path):
+    """With next to no memory the average is the weights; with a long one it lies near where training began."""
+    plain, short, long = (
+        make_context(tmp_path, artifacts, str(decay), epochs=2, average_decay=decay, prior="off") for decay in (0.0, 1e-9, 0.999)
+    )
+    tensors = []
+    for context in (plain, short, long):
+        stage.run(context)
+        tensors.append(load_file(context.out / "model.safetensors"))
+    assert all(torch.allclose(tensors[0][name], tensors[1][name], atol=1e-5) for name in tensors[0])
+    assert not all(torch.allclose(tensors[0][name], tensors[2][name], atol=1e-3) for name in tensors[0])
 
 
 KILLED = """
