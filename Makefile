@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run up test lint format stages lock bench-ingest bench-quantize clean
+.PHONY: help install run up test lint format stages lock bench-ingest bench-quantize bench-search clean
 
 help:  ## List the commands
 	@echo "BBQRec: raw reviews in, a registered recommender out."
@@ -62,6 +62,9 @@ bench-ingest: $(STAMP)  ## Measure ingest at 1, 5 and 20 million lines (half an 
 
 bench-quantize: $(STAMP)  ## Measure tokenizers beside one another, and a million new items (half an hour, 10 GB of memory)
 	@$(BIN)/python -m benchmarks.quantize $(BENCH)
+
+bench-search: $(STAMP)  ## Measure generative search beside transformers' T5, and on a million items (3 minutes)
+	@$(BIN)/python -m benchmarks.search $(BENCH)
 
 clean:  ## Remove the environment and caches; the artifacts in .bbqrec stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from bbqrec_core.sequence.trie import Trie
 
-WORKING_FLOATS = 16_000_000
+EDGE_COST = 32
+"""About how many logits of a matrix product cost as much as one that is gathered and multiplied by itself (a CPU; widths of 64)."""
+WORKING_FLOATS = 4_000_000
 """About how many numbers exact scoring holds at a time."""
 
 
@@ -112,7 +114,7 @@ class DepthDecoder(nn.Module):
         for level in range(self.levels):
             if level:
                 states = self.step(states, codes[:, level - 1], level - 1)
-            legal = trie.legal(nodes, self.code_counts[level])
+            legal = trie.legal(nodes, level, self.code_counts[level])
             total = total + self.log_probs(states, legal, level).gather(1, codes[:, level : level + 1])[:, 0]
             nodes = path[:, level]
         return total
@@ -127,7 +129,7 @@ class DepthDecoder(nn.Module):
 
         Prefixes with a single leaf below are certain and cost nothing. Memory is bounded by taking rows in turns.
         """
-        per_row = max(1, self.trie.n_nodes * 4 * hidden.shape[-1])
+        per_row = self.trie.widest_open * 4 * hidden.shape[-1] + self.trie.widest * 4
         rows = max(1, WORKING_FLOATS // per_row)
         return (
             torch.cat([self._score_all(part) for part in hidden.split(rows)]) if len(hidden) else hidden.new_zeros(0, len(self.trie.path))
@@ -164,7 +166,7 @@ class DepthDecoder(nn.Module):
         layer = self.out[level]
         assert isinstance(layer, nn.Linear)
         normed = self.out_norm[level](states)
-        if len(codes) * 4 >= normed.shape[1] * self.code_counts[level]:  # most codes are legal: one product for all
+        if len(codes) * EDGE_COST >= normed.shape[1] * self.code_counts[level]:  # enough codes are legal: one product for all
             return layer(normed)[:, above, codes].float()
         return ((normed[:, above] * layer.weight[codes]).sum(-1) + layer.bias[codes]).float()
 

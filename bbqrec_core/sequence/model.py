@@ -110,14 +110,23 @@ class ItemVectors(nn.Module):
             self.register_buffer(f"present_{source}", catalogue.present[source].clone(), persistent=False)
             self.tables[source] = nn.ModuleList(nn.Embedding(count, config.dimensions) for count in catalogue.code_counts(source))
 
-    def content(self) -> torch.Tensor:
-        """The part that comes from codes, float32 [n_items, d]."""
-        total = torch.zeros(len(self.warm), self.dimensions, device=self.warm.device)
+    def content(self, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """The part that comes from codes.
+
+        Args:
+            rows: item_idx, int64 [...]; None = the whole catalogue.
+
+        Returns:
+            float32 [..., d].
+        """
+        total = torch.zeros(*(self.warm.shape if rows is None else rows.shape), self.dimensions, device=self.warm.device)
         for source in self.sources:
-            codes = self.get_buffer(f"codes_{source}")
+            codes, present = self.get_buffer(f"codes_{source}"), self.get_buffer(f"present_{source}")
+            if rows is not None:
+                codes, present = codes[rows], present[rows]
             tables = cast(nn.ModuleList, self.tables[source])
-            levels = [table(codes[:, level]) for level, table in enumerate(tables)]
-            total = total + torch.stack(levels).sum(0) * self.get_buffer(f"present_{source}")[:, None]
+            levels = [table(codes[..., level]) for level, table in enumerate(tables)]
+            total = total + torch.stack(levels).sum(0) * present[..., None]
         return total
 
     def identity(self) -> torch.Tensor | None:
@@ -182,10 +191,10 @@ class SequenceModel(nn.Module):
         """
         real = tokens >= 0
         safe = tokens.clamp_min(0)
-        x = self.items.content()[safe]
-        identity = self.items.identity()
-        if identity is not None:
-            x = x + identity[safe] * self.items.keep(tokens.shape)
+        # A batch that is smaller than the catalogue pays for its own items only.
+        x = self.items.content(safe) if safe.numel() < self.n_items else self.items.content()[safe]
+        if self.items.own is not None:
+            x = x + self.items.own(safe) * self.items.warm[safe][..., None] * self.items.keep(tokens.shape)
         x = torch.where(real[..., None], x, self.start)
         first = (tokens == PAD).sum(1, keepdim=True)
         x = self.drop(x + self.position((torch.arange(tokens.shape[1], device=tokens.device) - first).clamp_min(0)))
@@ -213,7 +222,7 @@ class SequenceModel(nn.Module):
         targets = targets[targets >= 0]
         losses = {}
         if DENSE in self.heads:
-            logits = self._dense_logits(states).masked_fill(~self.items.warm, float("-inf"))
+            logits = self._dense_logits(states).masked_fill_(~self.items.warm, float("-inf"))
             losses[DENSE] = F.cross_entropy(logits, targets)
         if self.decoder is not None:
             losses[GENERATIVE] = self.decoder.loss(states, targets)

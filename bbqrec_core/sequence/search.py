@@ -7,6 +7,7 @@ those of exact scoring, and a beam as wide as the catalogue gives exactly its ra
 import torch
 
 from bbqrec_core.sequence.decoder import DepthDecoder
+from bbqrec_core.sequence.trie import Trie
 
 NONE = -1
 """Fills results where fewer items than asked for can be recommended."""
@@ -35,20 +36,18 @@ def beam_search(decoder: DepthDecoder, hidden: torch.Tensor, seen: torch.Tensor,
     scores = hidden.new_zeros(batch, 1, dtype=torch.float32)
     states = decoder.start(hidden)[:, None]
     for level, count in enumerate(decoder.code_counts):
-        legal = trie.legal(nodes, count)
+        legal = trie.legal(nodes, level, count)
         candidates = scores[..., None] + decoder.log_probs(states, legal, level)
-        children = trie.child_of(nodes, legal)
-        closed = _closed(decoder, rows[..., None], children, seen_rows, trie.path[seen_items, level])
-        candidates = candidates.masked_fill(closed | ~legal, float("-inf"))
+        _close(candidates, nodes, trie, seen_rows, trie.path[seen_items, level])
         kept = min(width, candidates[0].numel(), trie.level_start[level + 2] - trie.level_start[level + 1])
         scores, index = candidates.flatten(1).topk(kept, dim=1)
         alive = scores > float("-inf")
-        came_from = index // count
+        came_from, codes = index // count, index % count
         # A dead slot points at the depth's first node, whose score stays minus infinity.
-        nodes = torch.where(alive, children.flatten(1).gather(1, index), trie.level_start[level + 1])
+        nodes = torch.where(alive, trie.child(nodes.gather(1, came_from), codes), trie.level_start[level + 1])
         if level + 1 < decoder.levels:
             states = states.gather(1, came_from[..., None].expand(-1, -1, states.shape[-1]))
-            states = decoder.step(states, index % count, level)
+            states = decoder.step(states, codes, level)
     items = trie.expand_leaves(nodes)
     shared = (items >= 0).sum(-1, keepdim=True)
     item_scores = (scores[..., None] - shared.float().log()).expand(items.shape).flatten(1)
@@ -82,11 +81,18 @@ def _distinct_pairs(rows: torch.Tensor, items: torch.Tensor, n_items: int) -> tu
     return keys // n_items, keys % n_items
 
 
-def _closed(
-    decoder: DepthDecoder, rows: torch.Tensor, children: torch.Tensor, seen_rows: torch.Tensor, seen_nodes: torch.Tensor
-) -> torch.Tensor:
-    """Whether all items below a node were seen by the row's user: bool, the shape of `children`."""
-    n_nodes = decoder.trie.n_nodes
-    keys, counts = torch.unique(seen_rows * n_nodes + seen_nodes, return_counts=True)
-    full = keys[counts == decoder.trie.items_below[keys % n_nodes]]
-    return torch.isin(rows * n_nodes + children, full)
+def _close(candidates: torch.Tensor, nodes: torch.Tensor, trie: Trie, seen_rows: torch.Tensor, seen_nodes: torch.Tensor) -> None:
+    """Put the scores of nodes below which a row's user has seen everything to minus infinity, in place.
+
+    Args:
+        candidates: Scores of the next codes, float32 [batch, width, codes].
+        nodes: What they go on from, int64 [batch, width].
+        trie: The catalogue's.
+        seen_rows: Row of each distinct seen item, int64 [n].
+        seen_nodes: Its node of the next depth, int64 [n].
+    """
+    keys, counts = torch.unique(seen_rows * trie.n_nodes + seen_nodes, return_counts=True)
+    full = keys[counts == trie.items_below[keys % trie.n_nodes]]
+    rows, closed = full // trie.n_nodes, full % trie.n_nodes
+    which, slot = (nodes[rows] == trie.parent[closed][:, None]).nonzero(as_tuple=True)
+    candidates[rows[which], slot, trie.code[closed[which]]] = float("-inf")

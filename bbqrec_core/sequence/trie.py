@@ -7,6 +7,9 @@ row `offsets[n]:offsets[n + 1]` IS the list of its children. Belongs here: what 
 import torch
 from torch import nn
 
+TABLE_CELLS = 1 << 25
+"""A depth's legal codes are kept as one table, a byte per node and code, if it has no more cells than this: 32 MiB."""
+
 
 class Trie(nn.Module):
     """A prefix tree over the IDs of some items. All tensors are buffers that can be rebuilt from the codes, so they are not saved.
@@ -17,14 +20,18 @@ class Trie(nn.Module):
         offsets: int64 [n_nodes + 1]; children of n are the nodes offsets[n] to offsets[n + 1] - 1.
         code: int64 [n_nodes]; the code on the edge that leads to a node (0 for the root).
         parent: int64 [n_nodes]; the root is its own.
+        edges: parent * stride + code of every node but the root, ascending, int64 [n_nodes - 1].
         items_below: int64 [n_nodes].
         leaves_below: int64 [n_nodes].
         path: int64 [n_items, levels]; the nodes on the way to each item, -1 for items left out.
+        widest: Most nodes of any depth.
+        widest_open: Most nodes of any depth that more than one leaf lies below.
         leaf_offsets, leaf_items: CSR rows of item_idx, ascending, per leaf (numbered from its depth's first node).
     """
 
     offsets: torch.Tensor
     code: torch.Tensor
+    edges: torch.Tensor
     parent: torch.Tensor
     items_below: torch.Tensor
     leaves_below: torch.Tensor
@@ -58,6 +65,8 @@ class Trie(nn.Module):
             self.level_start.append(self.level_start[level + 1] + len(keys))
             below = number
         n_nodes = self.level_start[-1]
+        self._tables: dict[int, torch.Tensor] = {}
+        self.stride = int(chosen.max()) + 1
         parent = torch.cat(parents)
         degree = torch.bincount(parent[1:], minlength=n_nodes)
         offsets = torch.ones(n_nodes + 1, dtype=torch.int64)
@@ -71,6 +80,9 @@ class Trie(nn.Module):
         for depth in range(self.levels, 0, -1):
             nodes = slice(self.level_start[depth], self.level_start[depth + 1])
             leaves_below.index_add_(0, parent[nodes], leaves_below[nodes].clone())
+        depths = [slice(*self.level_start[depth : depth + 2]) for depth in range(self.levels + 1)]
+        self.widest = max(depth.stop - depth.start for depth in depths)
+        self.widest_open = max(int((leaves_below[depth] > 1).sum()) for depth in depths)
         order = torch.argsort(below, stable=True)
         leaf_offsets = torch.zeros(n_nodes - self.level_start[self.levels] + 1, dtype=torch.int64)
         leaf_offsets[1:] = torch.bincount(below).cumsum(0)
@@ -78,6 +90,7 @@ class Trie(nn.Module):
         for name, tensor in {
             "offsets": offsets,
             "code": torch.cat(node_codes),
+            "edges": parent[1:] * self.stride + torch.cat(node_codes)[1:],
             "parent": parent,
             "items_below": items_below,
             "leaves_below": leaves_below,
@@ -96,36 +109,47 @@ class Trie(nn.Module):
         """All nodes of a depth, int64."""
         return torch.arange(self.level_start[depth], self.level_start[depth + 1], device=self.code.device)
 
-    def legal(self, nodes: torch.Tensor, width: int) -> torch.Tensor:
+    def legal(self, nodes: torch.Tensor, depth: int, width: int) -> torch.Tensor:
         """Which codes may follow.
 
         Args:
-            nodes: int64, any shape; none of them a leaf.
+            nodes: Nodes of one depth, int64, any shape.
+            depth: Theirs, from 0 to levels - 1.
             width: Codes of the next level.
 
         Returns:
             bool [*nodes.shape, width].
         """
-        flat = nodes.flatten()
-        start, degree = self.offsets[flat], self.offsets[flat + 1] - self.offsets[flat]
-        row = torch.repeat_interleave(torch.arange(len(flat), device=flat.device), degree)
-        first = torch.repeat_interleave(start - (degree.cumsum(0) - degree), degree)
-        child = first + torch.arange(len(row), device=flat.device)
-        mask = torch.zeros(len(flat), width, dtype=torch.bool, device=flat.device)
-        mask[row, self.code[child]] = True
-        return mask.view(*nodes.shape, width)
+        first, number = self.level_start[depth], self.level_start[depth + 1] - self.level_start[depth]
+        if number * width > TABLE_CELLS:
+            return self._expand(nodes.flatten(), width).view(*nodes.shape, width)
+        table = self._tables.get(depth)
+        if table is None or table.shape[1] != width or table.device != nodes.device:
+            table = self._tables[depth] = self._expand(self.nodes_at(depth), width)
+        return table[nodes - first]
 
-    def child_of(self, nodes: torch.Tensor, legal: torch.Tensor) -> torch.Tensor:
-        """The child behind each legal code; meaningless where a code is not legal.
+    def _expand(self, nodes: torch.Tensor, width: int) -> torch.Tensor:
+        """`legal` from the CSR rows: int64 [n] to bool [n, width]."""
+        start, degree = self.offsets[nodes], self.offsets[nodes + 1] - self.offsets[nodes]
+        row = torch.repeat_interleave(torch.arange(len(nodes), device=nodes.device), degree)
+        first = torch.repeat_interleave(start - (degree.cumsum(0) - degree), degree)
+        mask = torch.zeros(len(nodes), width, dtype=torch.bool, device=nodes.device)
+        mask[row, self.code[first + torch.arange(len(row), device=nodes.device)]] = True
+        return mask
+
+    def child(self, nodes: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """The child behind a code; meaningless where the code is not legal.
+
+        Breadth-first order makes parent * codes + code ascend from node to node, so a child is found by binary search.
 
         Args:
             nodes: int64, any shape.
-            legal: bool [*nodes.shape, width], from `legal`.
+            codes: int64, the same shape.
 
         Returns:
-            int64 [*nodes.shape, width].
+            int64, the same shape; a node in any case.
         """
-        return self.offsets[nodes][..., None] + legal.long().cumsum(-1) - 1
+        return (torch.searchsorted(self.edges, nodes * self.stride + codes) + 1).clamp_max(self.n_nodes - 1)
 
     def expand_leaves(self, leaves: torch.Tensor) -> torch.Tensor:
         """The items of each leaf.

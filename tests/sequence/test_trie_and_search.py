@@ -61,9 +61,9 @@ def test_trie_holds_exactly_the_catalogue(codes, data):
                 following = sorted({int(codes[item, depth]) for item in below})
                 assert [int(trie.code[child]) for child in children] == following
                 assert all(int(trie.parent[child]) == node for child in children)
-                legal = trie.legal(torch.tensor([node]), 5)
+                legal = trie.legal(torch.tensor([node]), depth, 5)
                 assert legal[0].nonzero()[:, 0].tolist() == following
-                assert trie.child_of(torch.tensor([node]), legal)[0][legal[0]].tolist() == list(children)
+                assert trie.child(torch.tensor([node]).expand(len(following)), torch.tensor(following)).tolist() == list(children)
             else:
                 assert len(children) == 0
                 held = trie.expand_leaves(torch.tensor([node]))[0]

@@ -1,0 +1,165 @@
+"""Measures generative search: users a second of ours beside transformers' T5, on one catalogue, with one beam width.
+
+    python -m benchmarks.search
+    python -m benchmarks.search --items 10000 --large 1000000 --users 512 --peer-users 32 --out search.md
+
+Weights are random, since the work of a search hardly depends on them: this says what a search costs, not how good it is. Every result must
+be an item of the catalogue, and both T5 must return the same items, or the benchmark fails. Only the order of things belongs here.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bbqrec_core.sequence.catalogue import Catalogue
+from bbqrec_core.sequence.config import SequenceConfig, SimilarityConfig
+from bbqrec_core.sequence.model import SequenceModel
+from bbqrec_core.sequence.search import beam_search
+from bbqrec_core.sequence.trie import Trie
+from benchmarks import command
+from benchmarks.machine import count_threads, describe_machine
+from benchmarks.t5 import T5Search
+from cli import environment
+
+CODES, LEVELS = 256, 4
+HISTORY, K = 20, 10
+AT_A_TIME = 256
+TARGET_TIMES, TARGET_SCALE = 100.0, 2.0
+
+
+def main() -> int:
+    """Measure and print; the exit status says whether everything could be measured, not whether targets were met."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=10_000, metavar="N", help="catalogue that all search (default: %(default)s)")
+    parser.add_argument("--large", type=int, default=1_000_000, metavar="N", help="catalogue that ours searches too (default: %(default)s)")
+    parser.add_argument("--users", type=int, default=512, metavar="N", help="histories that ours answers (default: %(default)s)")
+    parser.add_argument(
+        "--peer-users", type=int, default=32, metavar="N", help="the first of them, which T5 answers (default: %(default)s)"
+    )
+    parser.add_argument("--beams", type=int, default=20, metavar="N", help="beam width of all (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds, medians count (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="file for the report, beside printing it")
+    arguments = parser.parse_args()
+    if min(arguments.items, arguments.large, arguments.users, arguments.peer_users, arguments.rounds) < 1 or arguments.beams < K:
+        parser.error(f"numbers must be positive, and --beams at least {K}")
+    environment.apply()
+    return command.run(lambda: _benchmark(arguments), arguments.out)
+
+
+def _benchmark(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    codes = random_ids(arguments.items, arguments.seed)
+    ours = make_model(codes, arguments.seed)
+    histories = random_histories(arguments.users, arguments.items, arguments.seed)
+    few = histories[: arguments.peer_users]
+    peer = T5Search(codes, CODES, arguments.seed)
+    large = make_model(random_ids(arguments.large, arguments.seed), arguments.seed)
+    wide = random_histories(arguments.users, arguments.large, arguments.seed)
+
+    contenders: dict[str, tuple[Callable[[], torch.Tensor], int]] = {
+        "ours, beam": (lambda: search(ours, histories, arguments.beams), len(histories)),
+        "ours, every item scored": (lambda: score_all(ours, histories), len(histories)),
+        f"ours, beam, {arguments.large:,} items": (lambda: search(large, wide, arguments.beams), len(wide)),
+        "T5 generate, prefix_allowed_tokens_fn": (lambda: peer.generate(few, arguments.beams, K, tensors=False), len(few)),
+        "T5 generate, our trie of tensors": (lambda: peer.generate(few, arguments.beams, K, tensors=True), len(few)),
+    }
+    names = list(contenders)
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    results: dict[str, torch.Tensor] = {}
+    for name, (run, _) in contenders.items():  # once unmeasured: memory is taken, kernels are chosen
+        results[name] = run()
+    for _ in range(arguments.rounds):
+        for name, (run, _) in contenders.items():
+            begun = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - begun)
+            command.tell(f"{name}: {seconds[name][-1]:.2f} s")
+    rates = {name: users / statistics.median(seconds[name]) for name, (_, users) in contenders.items()}
+    wrong = _check(results, names, histories)
+    return report(rates, arguments, names), wrong
+
+
+def random_ids(n_items: int, seed: int) -> torch.Tensor:
+    """Distinct semantic IDs, int64 [n_items, LEVELS], spread evenly."""
+    drawn = np.random.default_rng(seed).choice(CODES**LEVELS, n_items, replace=False)
+    return torch.from_numpy(np.stack(np.unravel_index(drawn, (CODES,) * LEVELS), axis=1).astype(np.int64))
+
+
+def random_histories(users: int, n_items: int, seed: int) -> torch.Tensor:
+    """Full histories, int64 [users, HISTORY]."""
+    return torch.from_numpy(np.random.default_rng(seed + 1).integers(n_items, size=(users, HISTORY)))
+
+
+def make_model(codes: torch.Tensor, seed: int) -> SequenceModel:
+    """The sequence model over a catalogue, as wide as the shipped profiles have it, with random weights."""
+    torch.manual_seed(seed)
+    everything = torch.ones(len(codes), dtype=torch.bool)
+    catalogue = Catalogue({"fused": codes}, {"fused": everything}, {"fused": torch.zeros(len(codes), 4)}, everything)
+    config = SequenceConfig(max_history=HISTORY, code_sources=("fused",), similarity=SimilarityConfig(sources=()))
+    return SequenceModel(config, catalogue, None).eval()
+
+
+@torch.no_grad()
+def search(model: SequenceModel, histories: torch.Tensor, beams: int) -> torch.Tensor:
+    """Ours: states of the histories, then beam search. int64 [users, K]."""
+    assert model.decoder is not None
+    found = [beam_search(model.decoder, model.hidden(part), part, beams, K)[0] for part in histories.split(AT_A_TIME)]
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def score_all(model: SequenceModel, histories: torch.Tensor) -> torch.Tensor:
+    """Ours: the generative head's score of every item, seen ones left out. int64 [users, K]."""
+    assert model.decoder is not None
+    return torch.cat(
+        [model.decoder.score_all(model.hidden(part)).scatter(1, part, float("-inf")).topk(K).indices for part in histories.split(AT_A_TIME)]
+    )
+
+
+def _check(results: dict[str, torch.Tensor], names: list[str], histories: torch.Tensor) -> list[str]:
+    """What must hold for the times to mean anything."""
+    wrong = [f"{name} returned something that is no item" for name, items in results.items() if bool((items < 0).any())]
+    if not torch.equal(results[names[3]], results[names[4]]):
+        wrong.append("the two T5 found different items: the tries disagree")
+    if bool((results[names[0]][:, :, None] == histories[:, None, :]).any()):
+        wrong.append("our beam returned an item of the history")
+    return wrong
+
+
+def report(rates: dict[str, float], arguments: argparse.Namespace, names: list[str]) -> str:
+    """Everything as Markdown."""
+    slowest = rates[names[3]]
+    lines = ["| | users/s | times T5 generate |", "| --- | ---: | ---: |"]
+    lines += [f"| {name} | {rate:,.1f} | {rate / slowest:,.1f} |" for name, rate in rates.items()]
+    times, scale = rates[names[0]] / slowest, rates[names[0]] / rates[names[2]]
+    verdicts = [
+        _verdict(times >= TARGET_TIMES, f"ours answers {times:,.0f} times as many users as T5 generate, at least {TARGET_TIMES:g}"),
+        _verdict(
+            scale <= TARGET_SCALE,
+            f"{arguments.large:,} items cost {scale:.2f} times what {arguments.items:,} do, at most {TARGET_SCALE:g}",
+        ),
+    ]
+    nodes = Trie(random_ids(arguments.items, arguments.seed)).n_nodes
+    parts = [
+        f"# Search, measured\n\n{describe_machine(count_threads(torch.get_num_threads()))}",
+        f"{arguments.items:,} items, {LEVELS} levels of {CODES} codes, {nodes:,} nodes; histories of {HISTORY}, beams of "
+        f"{arguments.beams}, {K} items wanted; medians of {arguments.rounds} rounds.",
+        "\n".join(lines),
+        "## Targets",
+        "\n".join(verdicts),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdict(passed: bool, text: str) -> str:
+    return f"- {'passes' if passed else 'FALLS SHORT'}: {text}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
