@@ -75,7 +75,7 @@ STAGES = (
     ),
     Stage(
         "quantize",
-        version=3,
+        version=4,
         entry="bbqrec_core.quantization.stage:run",
         inputs=("ingest", "embed"),
         sections=("quantization", "seed"),
@@ -84,7 +84,7 @@ STAGES = (
     ),
     Stage(
         "train",
-        version=2,
+        version=3,
         entry="bbqrec_core.sequence.stage:run",
         inputs=("ingest", "quantize"),
         sections=("sequence", "baselines.knn", "baselines.max_history", "seed"),
