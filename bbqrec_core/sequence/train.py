@@ -80,7 +80,7 @@ def train(
     identity: str,
     after_epoch: Callable[[int], None] | None = None,
 ) -> Progress:
-    """Train until patience or epochs run out; afterwards `model` holds the best epoch's weights.
+    """Train until patience or epochs run out; afterwards `model` holds the best epoch's weights, or their average if one is kept.
 
     Args:
         model: Freshly initialised.

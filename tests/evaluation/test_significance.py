@@ -86,3 +86,15 @@ def test_holm_by_hand() -> None:
     np.testing.assert_allclose(significance.holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
     assert significance.holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
     assert significance.holm(np.array([])).tolist() == []
+
+
+def test_all_others_are_set_beside_one() -> None:
+    generator = np.random.default_rng(0)
+    ours = generator.random(400)
+    values = {"worse": ours - 0.1 - 0.01 * generator.random(400), "ours": ours, "same": ours + 0.2 * generator.standard_normal(400)}
+    compared = significance.compare_with("ours", values, seed=1)
+    assert list(compared) == ["worse", "same"]
+    assert compared["worse"][0] == pytest.approx(float((values["worse"] - ours).mean()))
+    alone = significance.paired_permutation_test(values["worse"] - ours, 1)
+    assert compared["worse"][1] == pytest.approx(2 * alone)  # Holm: the smaller of two counts twice
+    assert compared["worse"][1] < 0.001 < 0.05 < compared["same"][1]
