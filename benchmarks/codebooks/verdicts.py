@@ -166,7 +166,7 @@ def _verdicts_on_ndcg(subject: Subject, measured: Mapping[str, Sequence[Measured
     return [
         _verdict(
             difference < 0 and p <= SIGNIFICANCE,
-            f"NDCG@10 is {-difference:+.4f} against {NAMES[name]}, p {p:.4f} (Holm): above it, p at most {SIGNIFICANCE:g}",
+            f"NDCG@10 is {0.0 - difference:+.4f} against {NAMES[name]}, p {p:.4f} (Holm): above it, p at most {SIGNIFICANCE:g}",
         )
         for name, (difference, p) in compare_with(OURS, means, subject.seed).items()
     ]
