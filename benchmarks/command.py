@@ -1,5 +1,6 @@
-"""What every benchmark is on the command line: it tells how far it is, prints its report, and leaves nothing behind when it is stopped."""
+"""What benchmarks and ablations are on the command line: they tell how far they are, print a report, and leave nothing when stopped."""
 
+import argparse
 import signal
 import sys
 from collections.abc import Callable
@@ -35,3 +36,18 @@ def run(benchmark: Callable[[], tuple[str, list[str]]], out: Path | None) -> int
 def tell(text: str) -> None:
     """Say how far it is, beside the report."""
     print(text, file=sys.stderr, flush=True)
+
+
+def verdict(passed: bool, text: str) -> str:
+    """A line of a report on how what was measured stands to its target."""
+    return f"- {'passes' if passed else 'FALLS SHORT'}: {text}"
+
+
+def ablation_parser(description: str | None) -> argparse.ArgumentParser:
+    """Arguments of a script that sets a profile beside the same with something switched off: profile, overrides, without, seeds."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("profile")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], help="an override of all, as `bbqrec run --set`")
+    parser.add_argument("--without", action="append", default=[], help="overrides of one ablation, separated by blanks; repeatable")
+    parser.add_argument("--seeds", type=int, default=1)
+    return parser

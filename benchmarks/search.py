@@ -21,7 +21,6 @@ from bbqrec_core.sequence.catalogue import Catalogue
 from bbqrec_core.sequence.config import SequenceConfig, SimilarityConfig
 from bbqrec_core.sequence.model import SequenceModel
 from bbqrec_core.sequence.search import beam_search
-from bbqrec_core.sequence.trie import Trie
 from benchmarks import command
 from benchmarks.machine import count_threads, describe_machine
 from benchmarks.t5 import T5Search
@@ -82,7 +81,7 @@ def _benchmark(arguments: argparse.Namespace) -> tuple[str, list[str]]:
             command.tell(f"{name}: {seconds[name][-1]:.2f} s")
     rates = {name: users / statistics.median(seconds[name]) for name, (_, users) in contenders.items()}
     wrong = _check(results, names, histories)
-    return report(rates, arguments, names), wrong
+    return report(rates, arguments, names, peer.trie.n_nodes), wrong
 
 
 def random_ids(n_items: int, seed: int) -> torch.Tensor:
@@ -132,20 +131,19 @@ def _check(results: dict[str, torch.Tensor], names: list[str], histories: torch.
     return wrong
 
 
-def report(rates: dict[str, float], arguments: argparse.Namespace, names: list[str]) -> str:
+def report(rates: dict[str, float], arguments: argparse.Namespace, names: list[str], nodes: int) -> str:
     """Everything as Markdown."""
     slowest = rates[names[3]]
     lines = ["| | users/s | times T5 generate |", "| --- | ---: | ---: |"]
     lines += [f"| {name} | {rate:,.1f} | {rate / slowest:,.1f} |" for name, rate in rates.items()]
     times, scale = rates[names[0]] / slowest, rates[names[0]] / rates[names[2]]
     verdicts = [
-        _verdict(times >= TARGET_TIMES, f"ours answers {times:,.0f} times as many users as T5 generate, at least {TARGET_TIMES:g}"),
-        _verdict(
+        command.verdict(times >= TARGET_TIMES, f"ours answers {times:,.0f} times as many users as T5 generate, at least {TARGET_TIMES:g}"),
+        command.verdict(
             scale <= TARGET_SCALE,
             f"{arguments.large:,} items cost {scale:.2f} times what {arguments.items:,} do, at most {TARGET_SCALE:g}",
         ),
     ]
-    nodes = Trie(random_ids(arguments.items, arguments.seed)).n_nodes
     parts = [
         f"# Search, measured\n\n{describe_machine(count_threads(torch.get_num_threads()))}",
         f"{arguments.items:,} items, {LEVELS} levels of {CODES} codes, {nodes:,} nodes; histories of {HISTORY}, beams of "
@@ -155,10 +153,6 @@ def report(rates: dict[str, float], arguments: argparse.Namespace, names: list[s
         "\n".join(verdicts),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _verdict(passed: bool, text: str) -> str:
-    return f"- {'passes' if passed else 'FALLS SHORT'}: {text}"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Nothing is measured here.
 
 from collections.abc import Iterable, Sequence
 
+from benchmarks import command
 from benchmarks.measure import Measurement
 from benchmarks.raw_reviews import Planted
 
@@ -110,7 +111,9 @@ def _targets(measurements: Sequence[Measurement], memory_limit: str) -> str:
     for size, measured in sorted(ours.items()):
         if floor := good.get(("floor", size)):
             ratio = measured.seconds / floor.seconds
-            lines.append(_verdict(ratio <= MOST_TIMES_FLOOR, f"{size:,} lines: {ratio:.2f} times the floor, at most {MOST_TIMES_FLOOR:g}"))
+            lines.append(
+                command.verdict(ratio <= MOST_TIMES_FLOOR, f"{size:,} lines: {ratio:.2f} times the floor, at most {MOST_TIMES_FLOOR:g}")
+            )
         for loader, least in LEAST_TIMES.items():
             at = max((lines_ for name, lines_ in good if name == loader and lines_ <= size), default=None)
             if at is None:
@@ -118,10 +121,10 @@ def _targets(measurements: Sequence[Measurement], memory_limit: str) -> str:
             ratio = good[loader, at].seconds / at / (measured.seconds / size)
             where = "" if at == size else f" (its cost per row at {at:,} lines, the most it was run on)"
             lines.append(
-                _verdict(ratio >= least, f"{size:,} lines: {ratio:.1f} times faster than {NAMES[loader]}{where}, at least {least:g}")
+                command.verdict(ratio >= least, f"{size:,} lines: {ratio:.1f} times faster than {NAMES[loader]}{where}, at least {least:g}")
             )
         most = limit_bytes(memory_limit) + BYTES_OVER_LIMIT
-        lines.append(_verdict(
+        lines.append(command.verdict(
             measured.peak_bytes <= most,
             f"{size:,} lines: peak memory {_memory(measured.peak_bytes)}, at most {memory_limit} and 512 MB = {_memory(most)}",
         ))  # fmt: skip
@@ -130,13 +133,9 @@ def _targets(measurements: Sequence[Measurement], memory_limit: str) -> str:
         shown = ", ".join(f"{cost:.2f} s at {size:,}" for size, cost in costs.items())
         spread = max(costs.values()) / min(costs.values())
         lines.append(
-            _verdict(spread <= FLAT, f"cost per million lines is flat: {shown}; the dearest is {spread:.2f} times, at most {FLAT:g}")
+            command.verdict(spread <= FLAT, f"cost per million lines is flat: {shown}; the dearest is {spread:.2f} times, at most {FLAT:g}")
         )
     return "## Targets\n\n" + "\n".join(lines)
-
-
-def _verdict(passed: bool, text: str) -> str:
-    return f"- {'passes' if passed else 'FALLS SHORT'}: {text}"
 
 
 def _memory(size: int) -> str:

@@ -7,22 +7,21 @@ Beside it stands what a probe foretells of b from s. Differences are those of se
 is of a paired permutation test, after Holm's correction. Each row is printed as soon as it is there.
 """
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from bbqrec_core.evaluation.significance import compare_with
 from bbqrec_core.home import home_folder
 from bbqrec_core.profile import Profile
-from bbqrec_core.quantization.probes import shared_information_r2
-from bbqrec_core.quantization.stage import assign_catalogue, choose_device, deterministic
-from bbqrec_core.quantization.tokenizers import registry
+from bbqrec_core.quantization.stage import choose_device, deterministic
 from bbqrec_core.store import ArtifactStore
+from benchmarks import command
 from benchmarks.codebooks.catalogue import Catalogue, load_catalogue
+from benchmarks.codebooks.contenders import OURS
 from benchmarks.codebooks.fixed_model import Recipe
-from benchmarks.codebooks.quality import Measured, judge
+from benchmarks.codebooks.quality import Measured, measure
 from cli.overrides import parse_overrides
 from flows.parameters import resolve
 
@@ -30,70 +29,43 @@ AS_IT_IS = "as it is"
 HEADS = "| | carried | s to b, R2 | collisions | perplexity, level 1 | largest code | LCP difference | LCP ratio | NDCG@10 |"
 
 
-@dataclass(frozen=True)
-class Judged:
-    """One seed of one row.
-
-    Attributes:
-        measured: What every tokenizer is judged by.
-        shared: By modality the R2 of b foretold from s.
-    """
-
-    measured: Measured
-    shared: dict[str, float]
-
-
 def main() -> None:
     """Parse, train, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("profile")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], help="an override of all, as `bbqrec run --set`")
-    parser.add_argument("--without", action="append", default=[], help="overrides of one ablation, separated by blanks; repeatable")
-    parser.add_argument("--seeds", type=int, default=1)
-    arguments = parser.parse_args()
+    arguments = command.ablation_parser(__doc__).parse_args()
     profile = resolve(arguments.profile, parse_overrides(arguments.overrides))
     catalogue = load_catalogue(profile, ArtifactStore(home_folder()), Recipe.max_history)
-    found: dict[str, list[Judged]] = {}
+    found: dict[str, list[Measured]] = {}
     print(HEADS + "\n" + "| --- " * (HEADS.count("|") - 1) + "|", flush=True)
     with deterministic(profile.compute.threads):
         for ablation in ("", *arguments.without):
             name = ablation or AS_IT_IS
             found[name] = [
-                _judge(catalogue, resolve(arguments.profile, parse_overrides([*arguments.overrides, *ablation.split()])), seed)
+                _measure(catalogue, resolve(arguments.profile, parse_overrides([*arguments.overrides, *ablation.split()])), seed)
                 for seed in range(profile.seed, profile.seed + arguments.seeds)
             ]
             print(_row(name, found[name]), flush=True)
-    ndcg = {name: np.mean([run.measured.ndcg for run in runs], axis=0) for name, runs in found.items()}
+    ndcg = {name: np.mean([run.ndcg for run in runs], axis=0) for name, runs in found.items()}
     print("\n| | difference of NDCG@10 | p |\n| --- | --- | --- |")
     for name, (difference, p) in compare_with(AS_IT_IS, ndcg, profile.seed).items():
         print(f"| {name} | {difference:+.4f} | {p:.4f} |")
 
 
-def _judge(catalogue: Catalogue, profile: Profile, seed: int) -> Judged:
-    data = catalogue.data
-    device = choose_device(profile.compute.device)
-    tokenizer = registry.fit(data, profile.quantization, seed, device, catalogue.ingest).tokenizer
-    encoded, assignment, hashes = assign_catalogue(tokenizer, data)
-    measured = judge(encoded, assignment.fused, hashes, tokenizer.sizes, catalogue, catalogue.dataset.test, Recipe(), seed, (0.0, 0.0, 0.0))
-    shared = {}
-    for name, specific in encoded.specific.items():
-        has = data.present[name].numpy()
-        shared[name] = shared_information_r2(specific[has], encoded.aligned[name][has], seed)
-    return Judged(measured, shared)
+def _measure(catalogue: Catalogue, profile: Profile, seed: int) -> Measured:
+    changed = replace(catalogue, profile=profile)
+    return measure(OURS, changed, catalogue.dataset.test, Recipe(), seed, choose_device(profile.compute.device))
 
 
-def _row(name: str, runs: Sequence[Judged]) -> str:
-    measured = [run.measured for run in runs]
-    lcp = [run.lcp for run in measured if run.lcp is not None]
+def _row(name: str, runs: Sequence[Measured]) -> str:
+    lcp = [run.lcp for run in runs if run.lcp is not None]
     cells = [
-        _by_modality([run.carried for run in measured]),
+        _by_modality([run.carried for run in runs]),
         _by_modality([run.shared for run in runs]),
-        f"{np.mean([run.collisions for run in measured]):.2%}",
-        f"{np.mean([run.perplexity_share for run in measured]):.0%}",
-        f"{np.mean([run.largest_share for run in measured]):.1%}",
+        f"{np.mean([run.collisions for run in runs]):.2%}",
+        f"{np.mean([run.perplexity_share for run in runs]):.0%}",
+        f"{np.mean([run.largest_share for run in runs]):.1%}",
         f"{np.mean([found.difference for found in lcp]):.3f}" if lcp else "no pair",
         f"{np.mean([found.ratio for found in lcp]):.2f}" if lcp else "no pair",
-        f"{np.mean([run.ndcg.mean() for run in measured]):.4f}",
+        f"{np.mean([run.ndcg.mean() for run in runs]):.4f}",
     ]
     return f"| {name} | {' | '.join(cells)} |"
 

@@ -32,6 +32,7 @@ from bbqrec_core.sequence.catalogue import load_catalogue
 from bbqrec_core.sequence.recommender import SequenceRecommender
 from bbqrec_core.sequence.stage import fit, similarity_spec
 from bbqrec_core.store import ArtifactStore
+from benchmarks import command
 from cli.overrides import parse_overrides
 from flows.parameters import resolve
 from tasks.plan import make_plan
@@ -45,11 +46,7 @@ PerUser = dict[tuple[bool, str], np.ndarray]
 
 def main() -> None:
     """Parse, train, print a row whenever a model is done, and the table in the end."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("profile")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], help="an override of all, as `bbqrec run --set`")
-    parser.add_argument("--without", action="append", default=[], help="overrides of one ablation, separated by blanks; repeatable")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser = command.ablation_parser(__doc__)
     parser.add_argument("--no-sasrec", action="store_true", help="leave the opponents out")
     arguments = parser.parse_args()
     profile = _profile(arguments.profile, arguments.overrides)

@@ -129,9 +129,11 @@ class ItemVectors(nn.Module):
             total = total + torch.stack(levels).sum(0) * present[..., None]
         return total
 
-    def identity(self) -> torch.Tensor | None:
-        """The part that is the item's own, float32 [n_items, d]; zero for items that never occur in train."""
-        return None if self.own is None else self.own.weight * self.warm[:, None]
+    def identity(self, rows: torch.Tensor | None = None) -> torch.Tensor | None:
+        """The part that is the item's own, rows and shape as for `content`; zero for items that never occur in train."""
+        if self.own is None:
+            return None
+        return self.own.weight * self.warm[:, None] if rows is None else self.own(rows) * self.warm[rows][..., None]
 
     def keep(self, shape: torch.Size | tuple[int, ...]) -> torch.Tensor | float:
         """Which own vectors survive dropout, 0 or 1 [*shape, 1]; they are not scaled up, for codes alone must do where they are missing."""
@@ -193,8 +195,9 @@ class SequenceModel(nn.Module):
         safe = tokens.clamp_min(0)
         # A batch that is smaller than the catalogue pays for its own items only.
         x = self.items.content(safe) if safe.numel() < self.n_items else self.items.content()[safe]
-        if self.items.own is not None:
-            x = x + self.items.own(safe) * self.items.warm[safe][..., None] * self.items.keep(tokens.shape)
+        identity = self.items.identity(safe)
+        if identity is not None:
+            x = x + identity * self.items.keep(tokens.shape)
         x = torch.where(real[..., None], x, self.start)
         first = (tokens == PAD).sum(1, keepdim=True)
         x = self.drop(x + self.position((torch.arange(tokens.shape[1], device=tokens.device) - first).clamp_min(0)))

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from bbqrec_core.quantization.collisions import collision_share
 from bbqrec_core.quantization.data import representatives
 from bbqrec_core.quantization.health import usage_rows
 from bbqrec_core.quantization.lcp import BehaviourLcp, behaviour_lcp
-from bbqrec_core.quantization.probes import carried_rows
+from bbqrec_core.quantization.probes import carried_rows, shared_information_r2
 from bbqrec_core.quantization.stage import assign_catalogue
 from benchmarks.codebooks.catalogue import Catalogue
 from benchmarks.codebooks.contenders import Budget, fit
@@ -36,6 +36,7 @@ class Measured:
         largest_share: Share of the items on the largest code of level 1.
         lcp: behaviour-LCP; None where no pair qualifies.
         ndcg: NDCG@10 of the fixed model by user, float64 [users].
+        shared: By modality, R2 of what a probe foretells of b from s; empty for tokenizers that have no such parts.
     """
 
     fit_seconds: float
@@ -48,6 +49,7 @@ class Measured:
     largest_share: float
     lcp: BehaviourLcp | None
     ndcg: np.ndarray
+    shared: dict[str, float] = field(default_factory=dict)
 
 
 def measure(
@@ -64,45 +66,19 @@ def measure(
         device: Where the contender trains.
         budget: See `contenders.fit`.
     """
+    data = catalogue.data
     begin, cpu_before = time.perf_counter(), time.process_time()
     tokenizer = fit(name, catalogue, seed, device, budget).tokenizer
     fitted = time.perf_counter()
-    encoded, assignment, hashes = assign_catalogue(tokenizer, catalogue.data)
-    seconds = (fitted - begin, time.perf_counter() - fitted, time.process_time() - cpu_before)
-    return judge(encoded, assignment.fused, hashes, tokenizer.sizes, catalogue, split, recipe, seed, seconds)
-
-
-def judge(
-    encoded: EncodedCatalogue,
-    codes: np.ndarray,
-    hashes: np.ndarray,
-    sizes: list[int],
-    catalogue: Catalogue,
-    split: EvalSplit,
-    recipe: Recipe,
-    seed: int,
-    seconds: tuple[float, float, float],
-) -> Measured:
-    """Judge IDs, whoever made them.
-
-    Args:
-        encoded: What the tokenizer wished for, before repair.
-        codes: Final IDs, int64 [n_items, L].
-        hashes: Of the listings, as `assign_catalogue` gives them.
-        sizes: K_1..K_L.
-        catalogue: What is measured on.
-        split: Whom the fixed model is ranked for.
-        recipe: Of the fixed model.
-        seed: Of the fixed model and of every probe.
-        seconds: What goes into `fit_seconds`, `assign_seconds` and `cpu_seconds`.
-    """
-    data = catalogue.data
+    encoded, assignment, hashes = assign_catalogue(tokenizer, data)
+    assigned, cpu_after = time.perf_counter(), time.process_time()
+    codes, sizes = assignment.fused, tokenizer.sizes
     distinct = representatives(hashes) == np.arange(data.n_items)
     usage = {(level, row): value for _, level, row, value in usage_rows(schema.FUSED, codes, sizes)}
     return Measured(
-        fit_seconds=seconds[0],
-        assign_seconds=seconds[1],
-        cpu_seconds=seconds[2],
+        fit_seconds=fitted - begin,
+        assign_seconds=assigned - fitted,
+        cpu_seconds=cpu_after - cpu_before,
         carried=_carried(catalogue, codes, sizes, seed),
         collisions=collision_share(encoded.wished[distinct]),
         used_share=min(usage[level, "used_code_share"] for level in range(1, len(sizes) + 1)),
@@ -110,6 +86,7 @@ def judge(
         largest_share=usage[1, "largest_code_share"],
         lcp=behaviour_lcp(codes, catalogue.dataset, seed),
         ndcg=ndcg_per_user(train_model(codes, sizes, catalogue.dataset, recipe, seed), split),
+        shared=_shared(encoded, catalogue, seed),
     )
 
 
@@ -122,4 +99,12 @@ def _carried(catalogue: Catalogue, codes: np.ndarray, sizes: Sequence[int], seed
         value = {(level, row): value for _, level, row, value in rows}
         kind = "r2" if (last, f"r2_{name}") in value else "accuracy"
         found[name] = value[last, f"{kind}_{name}"]
+    return found
+
+
+def _shared(encoded: EncodedCatalogue, catalogue: Catalogue, seed: int) -> dict[str, float]:
+    found = {}
+    for name, specific in encoded.specific.items():
+        has = catalogue.data.present[name].numpy()
+        found[name] = shared_information_r2(specific[has], encoded.aligned[name][has], seed)
     return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bbqrec_core.evaluation.significance import compare_with
+from benchmarks import command
 from benchmarks.codebooks.assignment import Assigned
 from benchmarks.codebooks.contenders import NAMES, OURS, RQVAE
 from benchmarks.codebooks.quality import Measured
@@ -74,7 +75,7 @@ def report(
     if steps is not None:
         parts.append(_steps(steps))
         verdicts += [
-            _verdict(
+            command.verdict(
                 (ratio := steps.milliseconds[ours] / steps.milliseconds[theirs]) <= MOST_TIMES_PACKAGE,
                 f"{ours}: {ratio:.2f} times {theirs}, at most {MOST_TIMES_PACKAGE:g}",
             )
@@ -138,25 +139,27 @@ def _verdicts_on_ids(subject: Subject, measured: Mapping[str, Sequence[Measured]
     used, perplexity = min(run.used_share for run in ours), min(run.perplexity_share for run in ours)
     largest, collisions = max(run.largest_share for run in ours), max(run.collisions for run in ours)
     verdicts = [
-        _verdict(seconds <= allowed, f"ours takes {seconds:.0f} s for {subject.items:,} items, at most {allowed:.0f}"),
-        _verdict(used == 1.0, f"{used:.1%} of our codes are in use at the worst level, all of them wanted"),
-        _verdict(perplexity >= LEAST_PERPLEXITY, f"perplexity of level 1 is {perplexity:.0%} of its size, at least {LEAST_PERPLEXITY:.0%}"),
-        _verdict(largest <= MOST_IN_ONE_CODE, f"the largest code holds {largest:.1%} of the items, at most {MOST_IN_ONE_CODE:.0%}"),
-        _verdict(collisions < MOST_COLLISIONS, f"{collisions:.2%} of the items collide before repair, below {MOST_COLLISIONS:.0%}"),
+        command.verdict(seconds <= allowed, f"ours takes {seconds:.0f} s for {subject.items:,} items, at most {allowed:.0f}"),
+        command.verdict(used == 1.0, f"{used:.1%} of our codes are in use at the worst level, all of them wanted"),
+        command.verdict(
+            perplexity >= LEAST_PERPLEXITY, f"perplexity of level 1 is {perplexity:.0%} of its size, at least {LEAST_PERPLEXITY:.0%}"
+        ),
+        command.verdict(largest <= MOST_IN_ONE_CODE, f"the largest code holds {largest:.1%} of the items, at most {MOST_IN_ONE_CODE:.0%}"),
+        command.verdict(collisions < MOST_COLLISIONS, f"{collisions:.2%} of the items collide before repair, below {MOST_COLLISIONS:.0%}"),
     ]
     for name in ours[0].carried:
         gap = _mean(run.carried[name] for run in plain) - _mean(run.carried[name] for run in ours)
         kind = "accuracy on" if name in subject.published else "R2 of"
         relation = "above" if gap <= 0 else "below"
         text = f"probe {kind} {name} is {abs(gap):.3f} {relation} that of {NAMES[RQVAE]}, at most {CARRIED_BELOW:g} below"
-        verdicts.append(_verdict(gap <= CARRIED_BELOW, text))
+        verdicts.append(command.verdict(gap <= CARRIED_BELOW, text))
     pairs = [(vars(run.lcp), vars(other.lcp)) for run, other in zip(ours, plain, strict=True) if run.lcp and other.lcp]
     for measure in LCP_MEASURES if pairs else ():
         above = all(own[f"{measure}_low"] > other[f"{measure}_high"] for own, other in pairs)
         text = (
             f"behaviour-LCP as {measure} is {_lcp(ours, measure)}, that of {NAMES[RQVAE]} {_lcp(plain, measure)}: above it, intervals apart"
         )
-        verdicts.append(_verdict(above, text))
+        verdicts.append(command.verdict(above, text))
     return verdicts + _verdicts_on_ndcg(subject, measured)
 
 
@@ -164,7 +167,7 @@ def _verdicts_on_ndcg(subject: Subject, measured: Mapping[str, Sequence[Measured
     """Ours beside each other contender: differences by user, averaged over seeds; paired permutation tests, Holm's correction."""
     means = {name: np.mean([run.ndcg for run in runs], axis=0) for name, runs in measured.items()}
     return [
-        _verdict(
+        command.verdict(
             difference < 0 and p <= SIGNIFICANCE,
             f"NDCG@10 is {0.0 - difference:+.4f} against {NAMES[name]}, p {p:.4f} (Holm): above it, p at most {SIGNIFICANCE:g}",
         )
@@ -195,9 +198,11 @@ def _verdicts_on_assignment(assigned: Assigned) -> list[str]:
     share = assigned.floor_seconds / assigned.encoding_seconds
     peak = assigned.peak_bytes / 2**30
     return [
-        _verdict(assigned.distinct == assigned.items, f"{assigned.distinct:,} distinct IDs for {assigned.items:,} items"),
-        _verdict(assigned.peak_bytes <= MEMORY, f"{assigned.items:,} items take {peak:.1f} GiB of memory, at most {MEMORY / 2**30:.0f}"),
-        _verdict(
+        command.verdict(assigned.distinct == assigned.items, f"{assigned.distinct:,} distinct IDs for {assigned.items:,} items"),
+        command.verdict(
+            assigned.peak_bytes <= MEMORY, f"{assigned.items:,} items take {peak:.1f} GiB of memory, at most {MEMORY / 2**30:.0f}"
+        ),
+        command.verdict(
             share >= LEAST_OF_FLOOR,
             f"features become codes at {share:.0%} of the speed of the encoders' own matrix products, at least {LEAST_OF_FLOOR:.0%}",
         ),
@@ -220,10 +225,6 @@ def _seconds(run: Measured) -> float:
 
 def _mean(values: object) -> float:
     return float(np.mean(list(values)))  # type: ignore[call-overload]
-
-
-def _verdict(passed: bool, text: str) -> str:
-    return f"- {'passes' if passed else 'FALLS SHORT'}: {text}"
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:
