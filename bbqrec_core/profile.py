@@ -74,6 +74,11 @@ class Profile(Section):
     )
     description: str = ""
     seed: int = Field(2026, ge=0, description="the only source of randomness")
+    data_seed: int = Field(
+        default_factory=lambda given: given.get("seed", 0),
+        ge=0,
+        description="seed of the synthetic shop, of ties in time and of how users and items are numbered; by default `seed`",
+    )
     source: SourceConfig
     ingest: IngestConfig = IngestConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()

@@ -7,7 +7,7 @@ import typer
 from cli import environment
 from cli.failures import told
 
-COMMANDS = ("fetch", "run", "profiles", "status", "inspect", "recommend", "report", "rollback", "gc", "doctor", "up")
+COMMANDS = ("fetch", "run", "profiles", "status", "inspect", "recommend", "report", "leaderboard", "rollback", "gc", "doctor", "up")
 
 app = typer.Typer(
     name="bbqrec",

@@ -1,17 +1,14 @@
 """`bbqrec run`: the whole pipeline, here and now."""
 
-import importlib
-import os
 import time
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from cli import environment
-from cli.console import err, out, printable, show_logs
+from cli.console import out, printable
 from cli.overrides import parse_overrides
+from cli.running_flows import running_flows
 from cli.summary import print_summary
 from tasks.stages import StageName
 
@@ -34,7 +31,6 @@ def run(
     from flows.parameters import resolve
     from tasks.plan import make_plan
     from tasks.services.addresses import mlflow_ui, prefect_ui
-    from tasks.services.temporary import temporary_prefect_server
     from tasks.tracking import require_reachable
 
     start = time.monotonic()
@@ -45,26 +41,12 @@ def run(
     plan = make_plan(loaded, ArtifactStore(home_folder()))
     out.print(Text.assemble(("BBQRec", "bold"), ", profile ", (loaded.name, "bold"), f": {printable(loaded.description)}"), soft_wrap=True)
     out.print(f"{len(plan)} stages, each with its gate; everything is kept in {home_folder()}", soft_wrap=True)
-    server = environment.running_prefect_server()
-    if server is None:
-        err.print("Starting a temporary Prefect server (`make up` keeps one running)")
-    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # what happens is said once, by us; Prefect's server gets it all
-    show_logs()
-    with nullcontext(server) if server else temporary_prefect_server(meanwhile=_import_flows):
+    with running_flows("flows.retrain"):
         summary = _retrain(profile, overrides, until)
     print_summary(summary, time.monotonic() - start, pages)
 
 
-def _import_flows() -> None:
-    importlib.import_module("flows.retrain")
-
-
 def _retrain(profile: str, overrides: "BaseModel | None", until: StageName | None) -> "Summary":
-    from prefect import tags
-
     from flows.retrain import retrain
-    from tasks.services.orphans import PROCESS_TAG
-    from tasks.services.processes import identity
 
-    with tags(PROCESS_TAG + identity()):  # so that `bbqrec up` can tell a killed run from a living one
-        return retrain(profile=profile, overrides=overrides, until=until)
+    return retrain(profile=profile, overrides=overrides, until=until)

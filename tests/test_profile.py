@@ -92,7 +92,7 @@ def test_own_folder_of_profiles_comes_first_and_may_extend_the_shipped_one_of_th
     (tmp_path / "mine.yaml").write_text("extends: demo\ningest: {k_user: 3}\n")
     shipped = load_profile("demo")
     monkeypatch.setenv("BBQREC_PROFILES", str(tmp_path))
-    assert load_profile("demo") == shipped.model_copy(update={"seed": 7})
+    assert load_profile("demo") == shipped.model_copy(update={"seed": 7, "data_seed": 7})
     assert (load_profile("mine").seed, load_profile("mine").ingest.k_user) == (7, 3)
     assert {"mine", "demo", "gift_cards"} <= set(available_profiles())
 

@@ -55,7 +55,7 @@ def run(context: StageContext) -> Statistics:
 
 
 def _ingest(context: StageContext, database: Database, files: SourceFiles) -> Statistics:
-    profile, config, seed = context.profile, context.profile.ingest, str(context.profile.seed)
+    profile, config, seed = context.profile, context.profile.ingest, str(context.profile.data_seed)
     workers = profile.compute.threads or _cores()
     books = _read(context, database, files, workers)
     has_times = profile.source.kind != "sequences"

@@ -132,7 +132,7 @@ def lines(series: Sequence[Series], y_title: str, x_title: str, description: str
 def interval_bars(bars: Sequence[Bar], x_title: str, description: str) -> Markup:
     """Horizontal bars with intervals as whiskers, values written at the right."""
     row, top, bottom = 34.0, 8.0, 40.0
-    left = min(max((len(bar.name) for bar in bars), default=4) * 7.4 + 14, 230.0)
+    left = min(max((len(bar.name) for bar in bars), default=4) * 7.4 + 14, 300.0)
     right, height = 62.0, top + row * len(bars) + bottom
     high = max([bar.high if bar.high is not None else bar.value for bar in bars] + [bar.value for bar in bars], default=1.0) or 1.0
     across = Scale(0, high * 1.02, left, WIDE - right)

@@ -35,7 +35,7 @@ def run(context: StageContext) -> Statistics:
         users, items, reviews (distinct user-item pairs before the dirt), review_lines, metadata_lines, images (files), and a count for
         each kind of dirt.
     """
-    shop, seed = context.profile.source.shop, context.profile.seed
+    shop, seed = context.profile.source.shop, context.profile.data_seed
     catalogue = make_catalogue(shop.items, stream(seed, "catalogue"))
     log.info("catalogue: %d items of %d brands", len(catalogue.items), len(catalogue.brands))
     reviews = make_reviews(catalogue, shop.users, stream(seed, "behaviour"))

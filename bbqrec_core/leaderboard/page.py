@@ -1,0 +1,117 @@
+"""A leaderboard as Markdown: per split a table of our own runs, and one that holds published numbers too."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bbqrec_core.leaderboard.published import Published
+from bbqrec_core.leaderboard.standings import Standing, Value
+
+UNKNOWN = "-"
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A split's results.
+
+    Attributes:
+        title: What it is called.
+        profile: The profile that reads it.
+        users, items: How many users are ranked for, how many items are ranked.
+        standings: Of our own runs, the best first.
+        published: Rows of the same split.
+    """
+
+    title: str
+    profile: str
+    users: int
+    items: int
+    standings: Sequence[Standing]
+    published: Sequence[Published]
+
+
+def page(title: str, command: str, seeds: Sequence[int], chapters: Sequence[Chapter], picture: str) -> str:
+    """The whole page.
+
+    Args:
+        title: Its heading.
+        command: What makes it.
+        seeds: Of the runs.
+        chapters: One per split.
+        picture: File name of the picture beside the page.
+    """
+    said = (
+        f"{len(seeds)} seeds ({', '.join(map(str, seeds))}), of which means are shown, ± their standard deviation"
+        if len(seeds) > 1
+        else f"One seed ({seeds[0]})"
+    )
+    parts = [
+        f"# {title}",
+        "",
+        f"Made by `{command}`; do not edit. {said}. The whole catalogue is ranked for every test user; ties count by expectation. Brackets "
+        "hold 95 % bootstrap intervals over users. Differences are to BBQRec in NDCG@10 with seen items masked, p is of a paired "
+        "permutation test over users after Holm's correction.",
+        "",
+        f"![NDCG@10 by split]({picture})",
+    ]
+    for chapter in chapters:
+        parts += ["", f"## {chapter.title}", "", f"Profile `{chapter.profile}`: {chapter.users:,} test users, {chapter.items:,} items.", ""]
+        parts += own_table(chapter.standings)
+        if chapter.published:
+            parts += ["", "Seen items not masked, as most papers have it, beside published results of the same split:", ""]
+            parts += published_table(chapter.standings, [row for row in chapter.published if not row.masked])
+            if masked := [row for row in chapter.published if row.masked]:
+                parts += ["", "Published with seen items masked:", ""]
+                parts += published_table([], masked)
+    return "\n".join(parts) + "\n"
+
+
+def own_table(standings: Sequence[Standing]) -> list[str]:
+    """Our own runs, seen items masked."""
+    lines = [
+        "| model, seen items masked | NDCG@10 | Recall@10 | difference | p |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for standing in standings:
+        difference = UNKNOWN if standing.difference is None else f"{standing.difference + 0.0:+.4f}"
+        p = UNKNOWN if standing.p is None else f"{standing.p:.4f}"
+        cells = [_name(standing), _value(standing.values[True, "ndcg"]), _value(standing.values[True, "recall"]), difference, p]
+        lines.append(_row(cells))
+    return lines
+
+
+def published_table(standings: Sequence[Standing], published: Sequence[Published]) -> list[str]:
+    """Our own runs, seen items not masked, among published rows; the best NDCG@10 first, rows without one last."""
+    rows = [
+        (
+            standing.values[False, "ndcg"].mean,
+            [_name(standing), *(f"{standing.values[False, key].mean:.4f}" for key in ("ndcg", "recall")), "ours"],
+        )
+        for standing in standings
+    ]
+    rows += [
+        (row.ndcg if row.ndcg is not None else -1.0, [_escape(row.model), _number(row.ndcg), _number(row.recall), _escape(row.source)])
+        for row in published
+    ]
+    rows.sort(key=lambda row: -row[0])
+    return ["| model | NDCG@10 | Recall@10 | source |", "| --- | --- | --- | --- |", *(_row(cells) for _, cells in rows)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _name(standing: Standing) -> str:
+    return f"**{_escape(standing.model)}**" if standing.ours else _escape(standing.model)
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _number(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.4f}"
+
+
+def _value(value: Value) -> str:
+    spread = "" if value.between_seeds is None else f" ± {value.between_seeds:.4f}"
+    return f"{value.mean:.4f}{spread} [{value.low:.4f}, {value.high:.4f}]"

@@ -1,0 +1,96 @@
+"""What a leaderboard consists of: the YAML file that `bbqrec leaderboard` is given."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from bbqrec_core.config import Section
+from bbqrec_core.errors import ProfileError
+
+FOLDER = "leaderboards"
+"""Package of the leaderboards that ship with the project."""
+
+
+class Split(Section):
+    """A data set as a profile reads it."""
+
+    profile: str = Field(description="a shipped profile's name, or the path of a YAML file")
+    title: str = Field(min_length=1, description="what the page calls it")
+    published: str = Field("", description="its name in the file of published numbers; empty = none are known")
+    set: dict[str, Any] = Field({}, description="profile fields to replace, nested as in a profile")
+
+
+class Variant(Section):
+    """The model with something changed: trained anew, shown beside the model as its profile has it."""
+
+    name: str = Field(min_length=1, description="what the page calls it")
+    set: dict[str, Any] = Field(description="profile fields to replace, nested as in a profile")
+
+
+class Leaderboard(Section):
+    """A leaderboard's file."""
+
+    title: str = Field(min_length=1)
+    seeds: tuple[int, ...] = Field((1, 2, 3, 4, 5), min_length=1, description="each trains anew from `quantize` on, on the same data")
+    published: str = Field("", description="file of published numbers, beside the leaderboard's; empty = none")
+    splits: tuple[Split, ...] = Field(min_length=1)
+    variants: tuple[Variant, ...] = ()
+
+    @field_validator("seeds")
+    @classmethod
+    def _no_seed_twice(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("a seed may be named only once")
+        return seeds
+
+    @field_validator("splits")
+    @classmethod
+    def _no_title_twice(cls, splits: tuple[Split, ...]) -> tuple[Split, ...]:
+        if len({split.title for split in splits}) != len(splits):
+            raise ValueError("each split needs a title of its own")
+        return splits
+
+    @field_validator("variants")
+    @classmethod
+    def _no_name_twice(cls, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
+        if len({variant.name for variant in variants}) != len(variants):
+            raise ValueError("each variant needs a name of its own")
+        return variants
+
+
+def find_leaderboard(name: str) -> Path:
+    """Path of a leaderboard: a shipped one by its name, any other by its file's path.
+
+    Raises:
+        ProfileError: There is none.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    shipped = {Path(str(entry)).stem: Path(str(entry)) for entry in resources.files(FOLDER).iterdir() if entry.name.endswith(".yaml")}
+    if name not in shipped:
+        raise ProfileError(
+            f"There is no leaderboard '{name}'.", f"There are: {', '.join(sorted(shipped))}; or give the path of a .yaml file."
+        )
+    return shipped[name]
+
+
+def load_leaderboard(path: Path) -> Leaderboard:
+    """Read and validate a leaderboard's file.
+
+    Raises:
+        ProfileError: It cannot be read, or a key or value does not fit; the message names the place.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ProfileError(f"Leaderboard {path} cannot be read: {error}.", "Check the path, and that it is YAML.") from None
+    if not isinstance(values, dict):
+        raise ProfileError(f"Leaderboard {path} holds no mapping of keys to values.", "Start it with `title:` and `splits:`.")
+    try:
+        return Leaderboard.model_validate(values)
+    except ValidationError as error:
+        lines = [f"Leaderboard {path}: '{'.'.join(map(str, problem['loc']))}': {problem['msg']}." for problem in error.errors()]
+        raise ProfileError("\n".join(lines), "leaderboards/research.yaml shows every key.") from None

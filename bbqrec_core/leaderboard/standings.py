@@ -1,0 +1,127 @@
+"""From evaluate artifacts to standings: per model and user the mean over seeds, beside our model's.
+
+Users are matched by the shop's own names, so that runs need not number them alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bbqrec_core import schema
+from bbqrec_core.errors import ArtifactError
+from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
+from bbqrec_core.evaluation.significance import bootstrap_intervals, compare_with
+
+CUT_OFF = 10
+METRICS = {"ndcg": expected_ndcg, "recall": expected_recall}
+
+PerUser = dict[tuple[bool, str], np.ndarray]
+"""By masking and metric a value per test user, in the order of their names."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A mean over users and seeds.
+
+    Attributes:
+        mean: Of the seeds' means.
+        low, high: 95 % bootstrap interval over users, of their means over seeds.
+        between_seeds: Standard deviation of the seeds' means; None with a single seed.
+    """
+
+    mean: float
+    low: float
+    high: float
+    between_seeds: float | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A model's place.
+
+    Attributes:
+        model: Its name.
+        ours: Whether it is our model, with something changed perhaps.
+        values: By masking and metric ("ndcg", "recall").
+        difference: Its NDCG@10 with seen items masked, less our model's; None for our model itself.
+        p: Of that difference, a paired permutation test, after Holm's correction over all models of the split.
+        seeds: How many runs stand behind it.
+    """
+
+    model: str
+    ours: bool
+    values: Mapping[tuple[bool, str], Value]
+    difference: float | None
+    p: float | None
+    seeds: int
+
+
+def read_ranks(ingest: Path, evaluate: Path) -> dict[str, PerUser]:
+    """Every model's metrics per test user.
+
+    Args:
+        ingest: The artifact that `evaluate` was made from.
+        evaluate: An evaluate artifact.
+
+    Raises:
+        ArtifactError: The two do not belong together.
+    """
+    names = pq.read_table(ingest / "interactions.parquet", columns=[schema.USER_IDX, schema.USER_ID])
+    names = names.group_by(schema.USER_IDX).aggregate([(schema.USER_ID, "min")])
+    name_of = dict(zip(names[schema.USER_IDX].to_pylist(), names[f"{schema.USER_ID}_min"].to_pylist(), strict=True))
+    ranks = pq.read_table(evaluate / "ranks.parquet")
+    found: dict[str, PerUser] = {}
+    for model in pc.unique(ranks["model"]).to_pylist():
+        for masked in (True, False):
+            rows = ranks.filter((pc.field("model") == model) & (pc.field("masked") == masked))
+            try:
+                users = [name_of[user] for user in rows[schema.USER_IDX].to_pylist()]
+            except KeyError as error:
+                raise ArtifactError(f"{ingest} has no user {error}, whom {evaluate} ranked for.", "Run `evaluate` again.") from None
+            order = np.argsort(np.array(users, dtype=object), kind="stable")
+            above, tied = (rows[name].to_numpy()[order] for name in ("above", "tied"))
+            for metric, compute in METRICS.items():
+                found.setdefault(model, {})[masked, metric] = compute(above, tied, CUT_OFF)
+    return found
+
+
+def rank_models(runs: Mapping[str, Sequence[PerUser]], ours: str, own: Sequence[str], seed: int) -> list[Standing]:
+    """Set all models beside ours.
+
+    Args:
+        runs: By model one entry per seed, all of the same users.
+        ours: Our model's name.
+        own: Names of those that are our model with something changed.
+        seed: Of resamples and permutations.
+
+    Returns:
+        The best NDCG@10 first, seen items masked.
+
+    Raises:
+        ArtifactError: Runs differ in how many users were ranked for.
+    """
+    counts = {len(run[True, "ndcg"]) for entries in runs.values() for run in entries}
+    if len(counts) != 1:
+        raise ArtifactError(f"The runs ranked for different numbers of users: {sorted(counts)}.", "Leave the profile alone between runs.")
+    means = {model: {key: np.mean([run[key] for run in entries], axis=0) for key in entries[0]} for model, entries in runs.items()}
+    compared = compare_with(ours, {model: values[True, "ndcg"] for model, values in means.items()}, seed)
+    standings = []
+    for model, entries in runs.items():
+        keys = list(means[model])
+        low, high = bootstrap_intervals(np.stack([means[model][key] for key in keys]), seed)
+        values = {
+            key: Value(
+                float(means[model][key].mean()),
+                float(low[place]),
+                float(high[place]),
+                float(np.std([run[key].mean() for run in entries], ddof=1)) if len(entries) > 1 else None,
+            )
+            for place, key in enumerate(keys)
+        }
+        difference, p = compared.get(model, (None, None))
+        standings.append(Standing(model, model == ours or model in own, values, difference, p, len(entries)))
+    return sorted(standings, key=lambda standing: -standing.values[True, "ndcg"].mean)

@@ -1,0 +1,106 @@
+"""The flow `leaderboard`: every split, seed and variant through the pipeline up to `evaluate`, then one page and one picture."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from prefect import flow
+
+from bbqrec_core.dataset import SequenceDataset
+from bbqrec_core.errors import ProfileError
+from bbqrec_core.home import home_folder
+from bbqrec_core.leaderboard.page import Chapter, page
+from bbqrec_core.leaderboard.picture import picture
+from bbqrec_core.leaderboard.published import Published, read_published
+from bbqrec_core.leaderboard.spec import Leaderboard, Split, find_leaderboard, load_leaderboard
+from bbqrec_core.leaderboard.standings import PerUser, rank_models, read_ranks
+from bbqrec_core.profile import Profile, load_profile, merge
+from bbqrec_core.sequence.recommender import NAME
+from bbqrec_core.store import ArtifactStore
+from flows.parameters import Overrides
+from flows.retrain import retrain
+from tasks.plan import make_plan
+from tasks.stages import StageName
+
+LAST: StageName = "evaluate"
+
+
+@flow(name="leaderboard")
+def leaderboard(
+    name: str = "research", out: str = "leaderboard.md", seeds: list[int] | None = None, profiles: list[str] | None = None
+) -> Path:
+    """Train and evaluate all that a leaderboard lists; what stands already is not made again, so a killed run goes on where it was.
+
+    Args:
+        name: A shipped leaderboard's name, or the path of a YAML file.
+        out: File for the page; the picture goes beside it.
+        seeds: Instead of those that the file names.
+        profiles: Only the splits of these profiles.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        ProfileError: The leaderboard, one of its profiles, or the file of published numbers is wrong.
+    """
+    path = find_leaderboard(name)
+    spec = load_leaderboard(path)
+    if seeds:
+        spec = Leaderboard.model_validate({**spec.model_dump(), "seeds": seeds})
+    if profiles:
+        unknown = set(profiles) - {split.profile for split in spec.splits}
+        if unknown:
+            raise ProfileError(f"Leaderboard {path} has no split of the profile {', '.join(sorted(unknown))}.", "Leave --only away.")
+        spec = Leaderboard.model_validate({**spec.model_dump(), "splits": [split for split in spec.splits if split.profile in profiles]})
+    published = read_published(path.parent / spec.published) if spec.published else []
+    _check(spec)
+    chapters = [_chapter(spec, split, published) for split in spec.splits]
+    target = Path(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    drawn = target.with_suffix(".svg")
+    drawn.write_text(picture(spec.title, chapters), encoding="utf-8")
+    target.write_text(page(spec.title, _command(name, seeds, profiles), spec.seeds, chapters, drawn.name), encoding="utf-8")
+    return target
+
+
+def _command(name: str, seeds: list[int] | None, profiles: list[str] | None) -> str:
+    told = [*(f"--seed {seed}" for seed in seeds or ()), *(f"--only {shlex.quote(profile)}" for profile in profiles or ())]
+    return " ".join(["bbqrec leaderboard", shlex.quote(name), *told])
+
+
+def _check(spec: Leaderboard) -> None:
+    """Resolve every profile once, so that a misspelt field is told before hours of training, not after."""
+    for split in spec.splits:
+        for change in ({}, *(variant.set for variant in spec.variants)):
+            load_profile(split.profile, merge(split.set, change))
+
+
+def _chapter(spec: Leaderboard, split: Split, published: list[Published]) -> Chapter:
+    runs: dict[str, list[PerUser]] = {}
+    data_seed = load_profile(split.profile, split.set).data_seed  # one data set, and one embedding of it, for all seeds
+    for seed in spec.seeds:
+        seeds = {"seed": seed, "data_seed": data_seed}
+        for model, measured in _evaluate(split, seeds).items():
+            runs.setdefault(model, []).append(measured)
+        for variant in spec.variants:
+            runs.setdefault(variant.name, []).append(_evaluate(split, merge(seeds, variant.set))[NAME])
+    own = [model for model in runs if model.startswith(NAME)] + [variant.name for variant in spec.variants]
+    standings = rank_models(runs, NAME, own, spec.seeds[0])
+    data = SequenceDataset.load(_artifact(split, {"seed": spec.seeds[0], "data_seed": data_seed}, "ingest"), 1)
+    rows = [row for row in published if split.published and row.dataset == split.published]
+    return Chapter(split.title, split.profile, len(data.test), data.n_items, standings, rows)
+
+
+def _evaluate(split: Split, change: Mapping[str, object]) -> dict[str, PerUser]:
+    """Run the pipeline up to `evaluate`, and read what it says of every model."""
+    retrain(profile=split.profile, overrides=Overrides(**merge(split.set, change)), until=LAST)
+    return read_ranks(_artifact(split, change, "ingest"), _artifact(split, change, LAST))
+
+
+def _artifact(split: Split, change: Mapping[str, object], stage: str) -> Path:
+    store = ArtifactStore(home_folder())
+    return store.require(make_plan(_profile(split, change), store)[stage].ref).path
+
+
+def _profile(split: Split, change: Mapping[str, object]) -> Profile:
+    return load_profile(split.profile, merge(split.set, change))

@@ -1,0 +1,209 @@
+"""The leaderboard: its files, its arithmetic, its page, and one made for real."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bbqrec_core import schema
+from bbqrec_core.errors import ArtifactError, ProfileError
+from bbqrec_core.leaderboard.page import Chapter, page
+from bbqrec_core.leaderboard.picture import picture
+from bbqrec_core.leaderboard.published import Published, read_published
+from bbqrec_core.leaderboard.spec import find_leaderboard, load_leaderboard
+from bbqrec_core.leaderboard.standings import PerUser, rank_models, read_ranks
+from bbqrec_core.profile import load_profile, merge
+
+HEADER = "dataset,model,masked,recall_at_10,ndcg_at_10,source\n"
+TINY = Path(__file__).parents[1] / "tiny.yaml"
+
+
+def per_user(ndcg: list[float]) -> PerUser:
+    values = np.array(ndcg)
+    return {(masked, metric): values * (1.0 if masked else 0.5) for masked in (True, False) for metric in ("ndcg", "recall")}
+
+
+def test_the_shipped_leaderboard_is_sound():
+    path = find_leaderboard("research")
+    spec = load_leaderboard(path)
+    published = read_published(path.parent / spec.published)
+    for split in spec.splits:
+        for change in ({}, *(variant.set for variant in spec.variants)):
+            load_profile(split.profile, merge(split.set, change))
+        assert [row for row in published if row.dataset == split.published], f"nothing published of {split.published}"
+    assert all(row.ndcg is not None or row.recall is not None for row in published)
+    assert len(spec.seeds) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "no mapping"),
+        ("title: A\nsplits: []\n", "splits"),
+        ("title: A\nsplits: [{profile: demo, title: B, publisched: C}]\n", "publisched"),
+        ("title: A\nseeds: [1, 1]\nsplits: [{profile: demo, title: B}]\n", "only once"),
+        ("title: A\nsplits: [{profile: demo, title: B}, {profile: demo, title: B}]\n", "title of its own"),
+        ("title: [\n", "cannot be read"),
+    ],
+)
+def test_what_is_wrong_with_a_leaderboard_is_told(tmp_path, text, told):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ProfileError, match=told):
+        load_leaderboard(path)
+
+
+def test_an_unknown_leaderboard_is_told_beside_those_there_are(tmp_path):
+    with pytest.raises(ProfileError, match="research"):
+        find_leaderboard("reserch")
+    with pytest.raises(ProfileError, match="cannot be read"):
+        load_leaderboard(find_leaderboard(str(tmp_path / "none.yaml")))
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("shop,TIGER,no,0.1,1.5,a paper", "line 2: ndcg_at_10 is '1.5'"),
+        ("shop,TIGER,no,ten,0.5,a paper", "line 2: recall_at_10 is 'ten'"),
+        ("shop,TIGER,perhaps,0.1,0.5,a paper", "masked is 'perhaps'"),
+        ("shop,,no,0.1,0.5,a paper", "model is empty"),
+        ("shop,TIGER,no,0.1,0.5,a paper, table 2", "too many columns"),
+    ],
+)
+def test_a_published_row_that_does_not_fit_is_told_by_its_line(tmp_path, line, told):
+    path = tmp_path / "published.csv"
+    path.write_text(HEADER + line + "\n")
+    with pytest.raises(ProfileError, match=told):
+        read_published(path)
+
+
+def test_published_rows_need_their_columns(tmp_path):
+    path = tmp_path / "published.csv"
+    path.write_text("model,ndcg\nTIGER,0.5\n")
+    with pytest.raises(ProfileError, match="It needs: dataset, model"):
+        read_published(path)
+
+
+def test_users_are_matched_by_name_however_they_are_numbered(tmp_path):
+    """Two runs number the users differently; every user's value must land in the same place."""
+    found = []
+    for number, order in enumerate(([0, 1, 2], [2, 0, 1])):  # user_idx of the users a, b, c
+        ingest, evaluate = tmp_path / f"ingest{number}", tmp_path / f"evaluate{number}"
+        ingest.mkdir()
+        evaluate.mkdir()
+        rows = [
+            {
+                "user_idx": index,
+                "item_idx": 0,
+                "user_id": name,
+                "item_id": "x",
+                "rating": None,
+                "timestamp": None,
+                "position": 0,
+                "part": "test",
+            }
+            for index, name in zip(order, "abc", strict=True)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema.INTERACTIONS), ingest / "interactions.parquet")
+        above = {"a": 0, "b": 1, "c": 99}
+        ranks = [
+            {"model": "M", "masked": masked, "user_idx": index, "above": above[name], "tied": 0}
+            for masked in (True, False)
+            for index, name in sorted(zip(order, "abc", strict=True))
+        ]
+        pq.write_table(pa.Table.from_pylist(ranks, schema=schema.RANKS), evaluate / "ranks.parquet")
+        found.append(read_ranks(ingest, evaluate)["M"][True, "ndcg"])
+    np.testing.assert_allclose(found[0], [1.0, 1 / math.log2(3), 0.0])
+    np.testing.assert_allclose(found[1], found[0])
+
+
+def test_standings_are_means_over_seeds_beside_ours():
+    n = 400
+    rng = np.random.default_rng(0)
+    ours = [rng.uniform(0.4, 0.6, n) for _ in range(2)]
+    runs = {
+        "BBQRec": [per_user(list(run)) for run in ours],
+        "worse": [per_user(list(run - 0.1)) for run in ours],
+        "equal": [per_user(list(run)) for run in ours],
+    }
+    standings = {standing.model: standing for standing in rank_models(runs, "BBQRec", ["BBQRec"], 1)}
+    assert list(standings)[-1] == "worse"
+    assert standings["BBQRec"].ours and standings["BBQRec"].difference is None
+    value = standings["BBQRec"].values[True, "ndcg"]
+    assert value.mean == pytest.approx(np.mean(ours))
+    assert value.low < value.mean < value.high
+    assert value.between_seeds == pytest.approx(np.std([run.mean() for run in ours], ddof=1))
+    assert standings["worse"].difference == pytest.approx(-0.1)
+    assert standings["worse"].p is not None and standings["worse"].p < 0.01
+    assert standings["equal"].p == 1.0
+    with pytest.raises(ArtifactError, match="different numbers"):
+        rank_models({"BBQRec": [per_user([0.1, 0.2])], "other": [per_user([0.1])]}, "BBQRec", [], 1)
+
+
+def chapter() -> Chapter:
+    runs = {"BBQRec": [per_user([0.5, 0.7])], "a | b <c>": [per_user([0.1, 0.2])]}
+    published = [
+        Published("shop", "TIGER", False, 0.2, 0.15, "a paper"),
+        Published("shop", "no NDCG", False, 0.2, None, "a paper"),
+        Published("shop", "masked", True, 0.2, 0.11, "a paper"),
+    ]
+    return Chapter("A shop", "demo", 2, 9, rank_models(runs, "BBQRec", ["BBQRec"], 1), published)
+
+
+def test_the_page_sets_published_results_among_ours_where_they_may_be_compared():
+    text = page("Board", "bbqrec leaderboard mine", [3], [chapter()], "board.svg")
+    assert "One seed (3)" in text and "![NDCG@10 by split](board.svg)" in text
+    table = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line]
+    assert table[1].startswith("| **BBQRec** | 0.6000 [")
+    assert "a \\| b <c>" in table[2] and "-0.4500" in table[2]
+    names = [line.split(" | ")[0] for line in table[4:8]]
+    assert names == ["| **BBQRec**", "| TIGER", "| a \\| b <c>", "| no NDCG"]
+    assert table[-1] == "| masked | 0.1100 | 0.2000 | a paper |"
+
+
+def test_the_picture_is_sound_svg_with_a_bar_per_model():
+    drawn = ET.fromstring(picture("Board", [chapter(), chapter()]))
+    bars = [node for node in drawn.iter("{http://www.w3.org/2000/svg}rect") if node.get("class") in ("ours", "neutral")]
+    assert len(bars) == 2 * 3  # the published row with a value, and not the masked one
+    assert "TIGER*" in "".join(drawn.itertext())
+
+
+@pytest.mark.slow
+def test_a_leaderboard_made_for_real_goes_on_where_it_was(tmp_path):
+    (tmp_path / "published.csv").write_text(HEADER + "shop,TIGER,no,0.1,0.07,a paper\n")
+    spec = {
+        "title": "Tiny",
+        "seeds": [1],
+        "published": "published.csv",
+        "splits": [{"profile": str(TINY), "title": "A small shop", "published": "shop"}],
+        "variants": [{"name": "plain attention", "set": {"sequence": {"code_sources": [], "similarity": {"sources": []}}}}],
+    }
+    (tmp_path / "board.yaml").write_text(json.dumps(spec))
+    environment = {**os.environ, "BBQREC_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "cli.main", "leaderboard", str(tmp_path / "board.yaml"), "--out", str(tmp_path / "docs" / "board.md")]
+    pages = []
+    for attempt in range(2):
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+        said = " ".join((result.stdout + result.stderr).split())
+        made = {stage: said.count(f"{stage}: made") for stage in ("embed", "train", "baselines", "evaluate")}
+        assert made == ({"embed": 1, "train": 2, "baselines": 1, "evaluate": 2} if attempt == 0 else dict.fromkeys(made, 0))
+        pages.append((tmp_path / "docs" / "board.md").read_text())
+        assert (tmp_path / "docs" / "board.svg").exists()
+    assert pages[0] == pages[1]
+    assert "One seed (1)" in pages[0] and "**plain attention**" in pages[0] and "| TIGER | 0.0700 |" in pages[0]
+
+
+def test_a_split_that_is_not_there_is_told_before_anything_starts(tmp_path):
+    command = [sys.executable, "-m", "cli.main", "leaderboard", "--only", "digital_music", "--out", str(tmp_path / "board.md")]
+    result = subprocess.run(command, env={**os.environ, "BBQREC_HOME": str(tmp_path / "home")}, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "no split of the profile digital_music" in result.stdout + result.stderr
