@@ -50,6 +50,9 @@ class SequenceConfig(Section):
     code_sources: tuple[Source, ...] = Field(("fused", "text", "image"), description="whose code vectors make an item's input; [] = none")
     similarity: SimilarityConfig = SimilarityConfig()
     dense_weight: float = Field(1.0, ge=0, description="weight of the dense head's loss; 0 = no dense head")
+    dense_score: Literal["cosine", "product"] = Field(
+        "cosine", description="what the dense head makes of a state and an item's vector: their cosine by a learned factor, or their product"
+    )
     generative_weight: float = Field(1.0, ge=0, description="weight of the generative head's loss; 0 = no generative head")
     epochs: int = Field(60, ge=1)
     patience: int = Field(10, ge=1, description="epochs without a better validation NDCG@10 before training stops")

@@ -23,6 +23,8 @@ START = -2
 """Stands before every history, so that an empty one has a state to predict from."""
 DENSE = "dense"
 GENERATIVE = "generative"
+SHARPNESS = 12.0
+"""What cosines are multiplied by at first: about e^2.5, which lets a softmax over thousands of items tell the near from the far."""
 
 
 def tokens_of(histories: torch.Tensor, n_items: int, max_history: int) -> torch.Tensor:
@@ -161,6 +163,7 @@ class SequenceModel(nn.Module):
         self.blocks = nn.ModuleList(Block(config.dimensions, config.heads, config.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dimensions)
         self.drop = nn.Dropout(config.dropout)
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS))) if config.dense_score == "cosine" else None
         self.similarity = None
         if similarity is not None and similarity.sources:
             self.similarity = SimilarityBias(SimilarityBuckets(catalogue, similarity), config.layers, config.heads)
@@ -225,18 +228,21 @@ class SequenceModel(nn.Module):
         targets = targets[targets >= 0]
         losses = {}
         if DENSE in self.heads:
-            logits = self._dense_logits(states).masked_fill_(~self.items.warm, float("-inf"))
-            losses[DENSE] = F.cross_entropy(logits, targets)
+            logits = self._dense_logits(states, self.items.warm.nonzero()[:, 0])
+            losses[DENSE] = F.cross_entropy(logits, (self.items.warm.cumsum(0) - 1)[targets])
         if self.decoder is not None:
             losses[GENERATIVE] = self.decoder.loss(states, targets)
         return losses
 
-    def _dense_logits(self, states: torch.Tensor) -> torch.Tensor:
-        vectors = self.items.content()
-        identity = self.items.identity()
+    def _dense_logits(self, states: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits of items: float32 [n, d] to float32 [n, items]; `rows` as for `ItemVectors.content`, of one axis."""
+        vectors = self.items.content(rows)
+        identity = self.items.identity(rows)
         if identity is not None:
-            vectors = vectors + identity * self.items.keep((self.n_items,))
-        return (states @ vectors.T).float()
+            vectors = vectors + identity * self.items.keep((len(vectors),))
+        if self.log_sharpness is None:
+            return (states @ vectors.T).float()
+        return (F.normalize(states, dim=-1) * self.log_sharpness.exp() @ F.normalize(vectors, dim=-1).T).float()
 
     @torch.no_grad()
     def dense_log_probs(self, hidden: torch.Tensor) -> torch.Tensor:
