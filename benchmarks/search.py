@@ -23,7 +23,7 @@ from bbqrec_core.sequence.model import SequenceModel
 from bbqrec_core.sequence.search import beam_search
 from benchmarks import command
 from benchmarks.machine import count_threads, describe_machine
-from benchmarks.t5 import T5Search
+from benchmarks.t5 import T5Recommender
 from cli import environment
 
 CODES, LEVELS = 256, 4
@@ -57,7 +57,7 @@ def _benchmark(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     ours = make_model(codes, arguments.seed)
     histories = random_histories(arguments.users, arguments.items, arguments.seed)
     few = histories[: arguments.peer_users]
-    peer = T5Search(codes, CODES, arguments.seed)
+    peer = T5Recommender(codes, CODES, arguments.seed)
     large = make_model(random_ids(arguments.large, arguments.seed), arguments.seed)
     wide = random_histories(arguments.users, arguments.large, arguments.seed)
 

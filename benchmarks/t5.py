@@ -1,4 +1,4 @@
-"""Generative search as TIGER's public re-implementations have it: transformers' T5, beam search, one token per code.
+"""TIGER as its public re-implementations have it: transformers' T5 over codes, one token each, and beam search.
 
 Sizes are TIGER's (Rajput et al., 2023): 4 + 4 layers, 6 heads of 64, model width 128, feed-forward width 1024. What a beam may go on
 with is told either by `prefix_allowed_tokens_fn`, one Python call per beam and step, or by a trie of tensors for all beams at once.
@@ -36,8 +36,8 @@ class TrieMask(LogitsProcessor):
         return scores.masked_fill(~allowed, float("-inf"))
 
 
-class T5Search:
-    """T5 over a catalogue, with random weights.
+class T5Recommender:
+    """T5 over a catalogue, with random weights until it is trained.
 
     Args:
         ids: Semantic IDs, distinct, int64 [n_items, levels].
@@ -72,12 +72,30 @@ class T5Search:
                 self.after.setdefault(row[:level], []).append(row[level])
         self.after = {prefix: sorted(set(following)) for prefix, following in self.after.items()}
 
+    def loss(self, histories: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy of the targets' codes.
+
+        Args:
+            histories: item_idx, padded on the left with -1, int64 [batch, length].
+            targets: item_idx, int64 [batch].
+        """
+        tokens, mask = self._encode(histories)
+        codes = self.tokens[targets]
+        before = torch.cat([torch.full_like(codes[:, :1], PAD), codes[:, :-1]], dim=1)  # PAD starts the decoder
+        return self.model(input_ids=tokens, attention_mask=mask, decoder_input_ids=before, labels=codes).loss
+
+    def _encode(self, histories: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens and attention mask, int64 [batch, length * levels] each."""
+        real = (histories >= 0)[:, :, None].expand(-1, -1, self.levels)
+        tokens = torch.where(real, self.tokens[histories.clamp_min(0)], PAD)
+        return tokens.flatten(1), real.flatten(1).long()
+
     @torch.no_grad()
     def generate(self, histories: torch.Tensor, beams: int, k: int, tensors: bool) -> torch.Tensor:
         """Search.
 
         Args:
-            histories: item_idx, int64 [users, length].
+            histories: item_idx, padded on the left with -1, int64 [users, length].
             beams: Beam width.
             k: Items wanted.
             tensors: Whether the trie of tensors says what is allowed.
@@ -85,7 +103,7 @@ class T5Search:
         Returns:
             item_idx, int64 [users, k]; -1 where something was generated that is no item.
         """
-        tokens = self.tokens[histories].flatten(1)
+        tokens, mask = self._encode(histories)
         told = (
             {"logits_processor": LogitsProcessorList([TrieMask(self.trie, self.codes)])}
             if tensors
@@ -93,7 +111,7 @@ class T5Search:
         )
         found = self.model.generate(
             input_ids=tokens,
-            attention_mask=torch.ones_like(tokens),
+            attention_mask=mask,
             num_beams=beams,
             num_return_sequences=k,
             max_new_tokens=self.levels,

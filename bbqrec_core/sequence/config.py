@@ -51,7 +51,7 @@ class SequenceConfig(Section):
     similarity: SimilarityConfig = SimilarityConfig()
     dense_weight: float = Field(1.0, ge=0, description="weight of the dense head's loss; 0 = no dense head")
     dense_score: Literal["cosine", "product"] = Field(
-        "cosine", description="what the dense head makes of a state and an item's vector: their cosine by a learned factor, or their product"
+        "cosine", description="a state and an item's vector score by their cosine, times a learned factor, or by their product"
     )
     generative_weight: float = Field(1.0, ge=0, description="weight of the generative head's loss; 0 = no generative head")
     epochs: int = Field(60, ge=1)

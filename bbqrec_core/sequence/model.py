@@ -163,7 +163,9 @@ class SequenceModel(nn.Module):
         self.blocks = nn.ModuleList(Block(config.dimensions, config.heads, config.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dimensions)
         self.drop = nn.Dropout(config.dropout)
-        self.log_sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS))) if config.dense_score == "cosine" else None
+        self.log_sharpness = None
+        if config.dense_score == "cosine" and DENSE in self.heads:
+            self.log_sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS)))
         self.similarity = None
         if similarity is not None and similarity.sources:
             self.similarity = SimilarityBias(SimilarityBuckets(catalogue, similarity), config.layers, config.heads)

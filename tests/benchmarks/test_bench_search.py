@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from benchmarks.search import random_ids
-from benchmarks.t5 import T5Search
+from benchmarks.t5 import T5Recommender
 
 PROJECT = Path(__file__).parents[2]
 
 
 def test_t5_finds_the_same_real_items_with_either_trie():
-    peer = T5Search(random_ids(300, 3), 256, 3)
+    peer = T5Recommender(random_ids(300, 3), 256, 3)
     histories = torch.arange(12).view(3, 4)
     by_function, by_tensors = (peer.generate(histories, 12, 10, tensors=tensors) for tensors in (False, True))
     assert torch.equal(by_function, by_tensors)

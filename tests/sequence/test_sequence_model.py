@@ -1,6 +1,7 @@
 """The model itself: causality, padding, reweighting that starts as nothing, cold items, parts switched off."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -185,13 +186,27 @@ def test_cold_items_have_no_vector_of_their_own_but_can_be_recommended(catalogue
 
 def test_cold_items_are_not_fitted_on(catalogue):
     """The loss does not feel the code vectors that only a cold item's place in the catalogue would touch."""
-    model = build(catalogue, dropout=0.0, id_dropout=0.0)
+    model = build(catalogue, dropout=0.0, id_dropout=0.0, dense_score="product")
     tokens, targets = tokens_of(torch.tensor([[1, 2, 3]]), N_ITEMS, 8), torch.tensor([[1, 2, 3, 4]])
     logits = model._dense_logits(model.states(tokens)[:, -1])
     full = torch.nn.functional.cross_entropy(logits, torch.tensor([4]))
     warm = torch.nn.functional.cross_entropy(logits[:, :-1], torch.tensor([4]))
     got = model(tokens, torch.where(torch.arange(4) == 3, targets, -1))["dense"]
     assert torch.isclose(got, warm) and not torch.isclose(got, full)
+
+
+@torch.no_grad()
+def test_a_cosine_does_not_feel_how_long_vectors_are(catalogue):
+    """Scores of the dense head stay within its factor, and an item's vector times ten scores the same; as a product it does not."""
+    hidden = torch.randn(4, 16, generator=torch.Generator().manual_seed(1))
+    for score, feels in (("cosine", False), ("product", True)):
+        model = build(catalogue, dense_score=score, code_sources=[])
+        before = model._dense_logits(hidden)
+        model.items.own.weight[5] *= 10
+        after = model._dense_logits(hidden)
+        assert torch.allclose(before, after, atol=1e-5) != feels
+        if score == "cosine":
+            assert float(before.abs().max()) <= math.exp(float(model.log_sharpness)) + 1e-4
 
 
 @torch.no_grad()

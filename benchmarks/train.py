@@ -1,0 +1,114 @@
+"""Measures training: seconds an epoch, and seconds to equal quality, of ours beside SASRec with codes and TIGER's T5.
+
+    python -m benchmarks.train
+    BBQREC_RAW=/path/to/sequences python -m benchmarks.train instruments_2018 --budget 600 --judges 500
+
+Semantic IDs come through a profile's stages up to `quantize`, which are run in the home folder (BBQREC_HOME) if they do not stand there;
+nothing of that is timed. Only the order of things belongs here.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from bbqrec_core.dataset import SequenceDataset
+from bbqrec_core.evaluation.ranking import sample_users
+from bbqrec_core.home import home_folder
+from bbqrec_core.store import ArtifactStore
+from benchmarks import command
+from benchmarks.codebooks.catalogue import SHOP
+from benchmarks.machine import count_threads, describe_machine
+from benchmarks.training import Subject, Training, train_ours, train_sasrec_with_codes, train_tiger
+from cli import environment
+from cli.overrides import parse_overrides
+from flows.parameters import resolve
+from tasks.plan import make_plan
+from tasks.runner import run_stage
+
+STAGES = ("shop", "ingest", "embed", "quantize")
+OURS, DENSE_ALONE, SASREC, TIGER = "ours", "ours, dense head alone", "SASRec with codes", "TIGER (T5)"
+TARGET_SASREC, TARGET_TIGER = 1.5, 100.0
+
+
+def main() -> int:
+    """Measure and print; the exit status says whether everything could be measured, not whether targets were met."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("profile", nargs="?", default=str(SHOP), help="a profile (default: a synthetic shop of 3,000 items, no download)")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="FIELD=VALUE", help="override a profile's field")
+    parser.add_argument("--budget", type=float, default=300, metavar="S", help="seconds of training for T5 (default: %(default)s)")
+    parser.add_argument("--points", type=int, default=4, metavar="N", help="moments at which T5 is judged (default: %(default)s)")
+    parser.add_argument("--judges", type=int, default=300, metavar="N", help="validation users who judge (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of timing, medians count (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="file for the report, beside printing it")
+    arguments = parser.parse_args()
+    if min(arguments.budget, arguments.points, arguments.judges, arguments.rounds) <= 0:
+        parser.error("--budget, --points, --judges and --rounds must be positive")
+    environment.apply()
+    return command.run(lambda: (_benchmark(arguments), []), arguments.out)
+
+
+def _benchmark(arguments: argparse.Namespace) -> str:
+    profile = resolve(arguments.profile, parse_overrides(arguments.overrides))
+    store = ArtifactStore(home_folder())
+    made = {name: run_stage(stage, profile, store).artifact.path for name, stage in make_plan(profile, store).items() if name in STAGES}
+    if profile.compute.threads:
+        torch.set_num_threads(profile.compute.threads)
+    data = SequenceDataset.load(made["ingest"], profile.sequence.max_history)
+    subject = Subject(profile, data, made["quantize"], sample_users(data.valid, arguments.judges, profile.seed))
+    trainings = {
+        OURS: train_ours(subject, arguments.rounds),
+        DENSE_ALONE: train_ours(subject, arguments.rounds, {"generative_weight": 0.0}),
+        SASREC: train_sasrec_with_codes(subject, arguments.rounds),
+        TIGER: train_tiger(subject, arguments.budget, arguments.points),
+    }
+    return report(subject, trainings, arguments.budget)
+
+
+def report(subject: Subject, trainings: dict[str, Training], budget: float) -> str:
+    """Everything as Markdown."""
+    ours, sasrec, tiger = (trainings[name] for name in (OURS, SASREC, TIGER))
+    lines = [
+        "| | seconds an epoch | times SASRec | best NDCG@10 | seconds to TIGER's best | seconds to SASRec's best |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, training in trainings.items():
+        reached = [_seconds(training.seconds_to(other.best)) for other in (tiger, sasrec)]
+        lines.append(
+            f"| {name} | {training.epoch_seconds:,.1f} | {training.epoch_seconds / sasrec.epoch_seconds:,.1f} | {training.best:.4f} "
+            f"| {reached[0]} | {reached[1]} |"
+        )
+    curve = [
+        "| seconds of training | NDCG@10 |",
+        "| ---: | ---: |",
+        *(f"| {seconds:,.0f} | {value:.4f} |" for seconds, value in tiger.curve),
+    ]
+    over_sasrec, over_tiger = ours.epoch_seconds / sasrec.epoch_seconds, tiger.epoch_seconds / ours.epoch_seconds
+    verdicts = [
+        command.verdict(
+            over_sasrec <= TARGET_SASREC, f"an epoch of ours takes {over_sasrec:.2f} times SASRec's, at most {TARGET_SASREC:g}"
+        ),
+        command.verdict(over_tiger >= TARGET_TIGER, f"TIGER's takes {over_tiger:,.0f} times ours, at least {TARGET_TIGER:g}"),
+    ]
+    interactions = int(subject.data.train_offsets[-1])
+    parts = [
+        f"# Training, measured\n\n{describe_machine(count_threads(torch.get_num_threads()))}",
+        f"{subject.profile.name}: {subject.data.n_items:,} items, {interactions:,} train interactions. NDCG@10 is of "
+        f"{len(subject.judges):,} validation users, seen items masked, no prior. TIGER's epoch is told from the prefixes that it was "
+        f"trained on in {budget:,.0f} seconds, since a whole one takes too long.",
+        "\n".join(lines),
+        "TIGER, on its way:",
+        "\n".join(curve),
+        "## Targets",
+        "\n".join(verdicts),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:,.0f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""Trainings that are measured: each gives seconds an epoch and a curve of validation NDCG@10 over seconds of training.
+
+Ours and SASRec are trained by the pipeline's own code; TIGER's T5 by its recipe, for as long as it is given.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bbqrec_core.baselines.sasrec import code_rows
+from bbqrec_core.baselines.sasrec_training import NDCG, train_sasrec
+from bbqrec_core.dataset import EvalSplit, SequenceDataset, load_semantic_ids
+from bbqrec_core.evaluation.metrics import expected_ndcg
+from bbqrec_core.evaluation.ranking import sample_users
+from bbqrec_core.profile import Profile
+from bbqrec_core.schema import FUSED
+from bbqrec_core.sequence.catalogue import load_catalogue
+from bbqrec_core.sequence.model import SequenceModel
+from bbqrec_core.sequence.stage import similarity_spec
+from bbqrec_core.sequence.train import identity_of, make_fabric, reproducible, train
+from bbqrec_core.sequence.windows import Windows
+from benchmarks import command
+from benchmarks.t5 import T5Recommender
+
+BATCH = 64
+"""Prefixes in a step of T5's."""
+RATE = 1e-3
+BEAMS, K = 20, 10
+VALID = "valid/ndcg_at_10"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a training went.
+
+    Attributes:
+        epoch_seconds: A pass over all train interactions.
+        curve: Seconds of training so far, and NDCG@10 of the judges, seen items masked.
+    """
+
+    epoch_seconds: float
+    curve: list[tuple[float, float]]
+
+    @property
+    def best(self) -> float:
+        """The best NDCG@10 on the way."""
+        return max((value for _, value in self.curve), default=0.0)
+
+    def seconds_to(self, value: float) -> float | None:
+        """When an NDCG@10 was reached first; None = never."""
+        return next((seconds for seconds, reached in self.curve if reached >= value), None)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What all are trained on.
+
+    Attributes:
+        profile: Its settings.
+        data: Its sequences.
+        quantize: Its semantic IDs.
+        judges: Validation users.
+    """
+
+    profile: Profile
+    data: SequenceDataset
+    quantize: Path
+    judges: EvalSplit
+
+
+def seconds_an_epoch(run: Callable[[int], object], rounds: int) -> float:
+    """Median over rounds of what one more epoch costs: a training of two epochs less a training of one, judged by a single user each."""
+    differences = []
+    for _ in range(rounds):
+        marks = [time.perf_counter()]
+        for epochs in (1, 2):
+            run(epochs)
+            marks.append(time.perf_counter())
+        differences.append(marks[2] - 2 * marks[1] + marks[0])
+    return float(np.median(differences))
+
+
+def train_ours(subject: Subject, rounds: int, fields: dict[str, object] | None = None) -> Training:
+    """The sequence model, as the profile has it but for `fields`; judged without prior."""
+    profile = subject.profile
+    catalogue = load_catalogue(subject.quantize, subject.data.train_counts)
+    windows = Windows.cut(subject.data.train_offsets, subject.data.train_items, profile.sequence.max_history)
+
+    def run(epochs: int, judges: EvalSplit) -> list[tuple[int, str, float]]:
+        config = profile.sequence.model_copy(update={"epochs": epochs, **(fields or {})})
+        similarity = similarity_spec(config, catalogue, profile.seed)
+        fabric = make_fabric(profile.compute.device, config.precision)
+        with reproducible(profile.seed):
+            model = SequenceModel(config, catalogue, similarity)
+        with tempfile.TemporaryDirectory() as scratch:
+            identity = identity_of(config, profile.seed, catalogue.digest(), windows, judges)
+            return train(model, windows, judges, config, profile.seed, fabric, Path(scratch), identity).curve
+
+    one = sample_users(subject.data.valid, 1, profile.seed)
+    seconds = seconds_an_epoch(lambda epochs: run(epochs, one), rounds)
+    command.tell(f"ours: {seconds:.1f} s an epoch")
+    curve = run(profile.sequence.epochs, subject.judges)
+    return Training(seconds, [(epoch * seconds, value) for epoch, name, value in curve if name == VALID])
+
+
+def train_sasrec_with_codes(subject: Subject, rounds: int) -> Training:
+    """SASRec with codes, as the profile has it."""
+    profile, data = subject.profile, subject.data
+    section, codes = profile.baselines, code_rows(load_semantic_ids(subject.quantize))
+
+    def run(epochs: int, users: int) -> list[tuple[int, str, float]]:
+        config = section.sasrec.model_copy(update={"epochs": epochs, "selection_users": users})
+        return train_sasrec(data, config, section.max_history, profile.seed, codes=codes)[1].curve
+
+    seconds = seconds_an_epoch(lambda epochs: run(epochs, 1), rounds)
+    command.tell(f"SASRec with codes: {seconds:.1f} s an epoch")
+    curve = run(section.sasrec.epochs, len(subject.judges))
+    return Training(seconds, [(epoch * seconds, value) for epoch, name, value in curve if name == NDCG])
+
+
+def prefixes(data: SequenceDataset, max_history: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every train interaction but a user's first, with what came before it.
+
+    Returns:
+        Histories, int64 [n, max_history], -1 at the left; and targets, int64 [n].
+    """
+    lengths = np.diff(data.train_offsets)
+    place = np.arange(len(data.train_items)) - np.repeat(data.train_offsets[:-1], lengths)
+    at = np.flatnonzero(place > 0)
+    back = np.arange(max_history, 0, -1)
+    inside = back <= place[at][:, None]
+    index = np.where(inside, at[:, None] - back, 0)
+    return np.where(inside, data.train_items[index], -1), data.train_items[at]
+
+
+def train_tiger(subject: Subject, budget: float, points: int) -> Training:
+    """TIGER's T5 over all prefixes, batches of equal length where they can be, for `budget` seconds; judged at `points` moments."""
+    profile = subject.profile
+    codes = torch.from_numpy(load_semantic_ids(subject.quantize)[FUSED][0])
+    peer = T5Recommender(codes, int(codes.max()) + 1, profile.seed)
+    histories, targets = (torch.from_numpy(part) for part in prefixes(subject.data, profile.sequence.max_history))
+    optimizer = torch.optim.AdamW(peer.model.parameters(), lr=RATE)
+    generator = torch.Generator().manual_seed(profile.seed)
+    trained, samples, order = 0.0, 0, torch.empty(0, dtype=torch.int64)
+    curve: list[tuple[float, float]] = []
+    while len(curve) < points:
+        peer.model.train()
+        while trained < budget * (len(curve) + 1) / points:
+            if len(order) < BATCH:
+                order = torch.randperm(len(targets), generator=generator)
+            rows, order = order[:BATCH], order[BATCH:]
+            begun = time.perf_counter()
+            batch = histories[rows]
+            loss = peer.loss(batch[:, -int((batch >= 0).sum(1).max()) :], targets[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(peer.model.parameters(), 1.0)
+            optimizer.step()
+            trained += time.perf_counter() - begun
+            samples += len(rows)
+        curve.append((trained, judge_tiger(peer, subject.judges)))
+        command.tell(f"TIGER: {trained:.0f} s, {samples:,} prefixes, NDCG@10 {curve[-1][1]:.4f}")
+    return Training(trained / samples * len(targets), curve)
+
+
+@torch.no_grad()
+def judge_tiger(peer: T5Recommender, judges: EvalSplit) -> float:
+    """NDCG@10 of what the beam finds, seen items left out: as many beams more as a history has items."""
+    peer.model.eval()
+    values = []
+    for row in range(len(judges)):
+        history = torch.from_numpy(judges.histories[row : row + 1])
+        seen = set(judges.seen_items[judges.seen_offsets[row] : judges.seen_offsets[row + 1]].tolist()) - {int(judges.targets[row])}
+        history = history[:, -max(1, int((history >= 0).sum())) :]
+        found = peer.generate(history, BEAMS, BEAMS, tensors=True)[0].tolist()
+        kept = [item for item in found if item >= 0 and item not in seen][:K]
+        place = kept.index(int(judges.targets[row])) if int(judges.targets[row]) in kept else K
+        values.append(expected_ndcg(np.array([place]), np.array([0]), K)[0])
+    return float(np.mean(values))
