@@ -77,15 +77,25 @@ class Block(nn.Module):
         """The layers whose output is added to the residual stream."""
         return self.project, self.narrow
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Transform float32 [batch, width, d] under an additive mask [batch, 1 or heads, width, width]."""
-        batch, width, dimensions = x.shape
-        qkv = self.qkv(self.attention_norm(x)).view(batch, width, 3, self.heads, dimensions // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+    def forward(self, x: torch.Tensor, places: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Transform positions; only attention is told of padding, everything else is spared it.
+
+        Args:
+            x: Of all positions that are no padding, float32 [n, d].
+            places: Where they are in batch * width, int64 [n].
+            mask: Additive, float32 [batch, 1 or heads, width, width].
+
+        Returns:
+            float32 [n, d].
+        """
+        batch, width, dimensions = mask.shape[0], mask.shape[-1], x.shape[-1]
+        qkv = self.qkv(self.attention_norm(x))
+        qkv = qkv.new_zeros(batch * width, 3 * dimensions).index_copy(0, places, qkv)
+        query, key, value = qkv.view(batch, width, 3, self.heads, dimensions // self.heads).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask.to(query.dtype), dropout_p=self.dropout if self.training else 0.0
         )
-        x = x + self.drop(self.project(mixed.transpose(1, 2).reshape(batch, width, dimensions)))
+        x = x + self.drop(self.project(mixed.transpose(1, 2).reshape(batch * width, dimensions)[places]))
         return x + self.drop(self.narrow(F.gelu(self.widen(self.feed_norm(x)))))
 
 
@@ -194,23 +204,27 @@ class SequenceModel(nn.Module):
             tokens: From `tokens_of`, int64 [batch, width].
 
         Returns:
-            float32 [batch, width, d]; meaningless at padding.
+            float32 [batch, width, d]; zero at padding.
         """
-        real = tokens >= 0
-        safe = tokens.clamp_min(0)
+        here = tokens != PAD
+        places = here.flatten().nonzero()[:, 0]
+        kept = tokens.flatten()[places]
+        safe = kept.clamp_min(0)
         # A batch that is smaller than the catalogue pays for its own items only.
         x = self.items.content(safe) if safe.numel() < self.n_items else self.items.content()[safe]
         identity = self.items.identity(safe)
         if identity is not None:
-            x = x + identity * self.items.keep(tokens.shape)
-        x = torch.where(real[..., None], x, self.start)
-        first = (tokens == PAD).sum(1, keepdim=True)
-        x = self.drop(x + self.position((torch.arange(tokens.shape[1], device=tokens.device) - first).clamp_min(0)))
-        mask = causal_mask(tokens != PAD)
+            x = x + identity * self.items.keep(safe.shape)
+        x = torch.where((kept >= 0)[:, None], x, self.start)
+        first = (~here).sum(1, keepdim=True)
+        position = torch.arange(tokens.shape[1], device=tokens.device) - first
+        x = self.drop(x + self.position(position.flatten()[places]))
+        mask = causal_mask(here)
         bias = self.similarity(tokens) if self.similarity is not None else None
         for layer, block in enumerate(self.blocks):
-            x = block(x, mask if bias is None else mask + bias[layer])
-        return self.norm(x)
+            x = block(x, places, mask if bias is None else mask + bias[layer])
+        x = self.norm(x)
+        return x.new_zeros(tokens.numel(), x.shape[-1]).index_copy(0, places, x).view(*tokens.shape, -1)
 
     def hidden(self, histories: torch.Tensor) -> torch.Tensor:
         """The state after each history: int64 [batch, any], as for `tokens_of`, to float32 [batch, d]."""
