@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run up test lint format stages lock bench-ingest bench-quantize bench-search clean
+.PHONY: help install run up test lint format stages lock bench-ingest bench-quantize bench-search bench-train clean
 
 help:  ## List the commands
 	@echo "BBQRec: raw reviews in, a registered recommender out."
@@ -65,6 +65,9 @@ bench-quantize: $(STAMP)  ## Measure tokenizers beside one another, and a millio
 
 bench-search: $(STAMP)  ## Measure generative search beside transformers' T5, and on a million items (3 minutes)
 	@$(BIN)/python -m benchmarks.search $(BENCH)
+
+bench-train: $(STAMP)  ## Measure training beside SASRec and TIGER's T5 (a quarter of an hour)
+	@$(BIN)/python -m benchmarks.train $(BENCH)
 
 clean:  ## Remove the environment and caches; the artifacts in .bbqrec stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

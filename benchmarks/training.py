@@ -21,7 +21,7 @@ from bbqrec_core.profile import Profile
 from bbqrec_core.schema import FUSED
 from bbqrec_core.sequence.catalogue import load_catalogue
 from bbqrec_core.sequence.model import SequenceModel
-from bbqrec_core.sequence.stage import similarity_spec
+from bbqrec_core.sequence.similarity import similarity_spec
 from bbqrec_core.sequence.train import identity_of, make_fabric, reproducible, train
 from bbqrec_core.sequence.windows import Windows
 from benchmarks import command
@@ -93,7 +93,7 @@ def train_ours(subject: Subject, rounds: int, fields: dict[str, object] | None =
 
     def run(epochs: int, judges: EvalSplit) -> list[tuple[int, str, float]]:
         config = profile.sequence.model_copy(update={"epochs": epochs, **(fields or {})})
-        similarity = similarity_spec(config, catalogue, profile.seed)
+        similarity = similarity_spec(config.similarity, catalogue, profile.seed)
         fabric = make_fabric(profile.compute.device, config.precision)
         with reproducible(profile.seed):
             model = SequenceModel(config, catalogue, similarity)

@@ -30,7 +30,8 @@ from bbqrec_core.profile import Profile
 from bbqrec_core.recommender import Recommender
 from bbqrec_core.sequence.catalogue import load_catalogue
 from bbqrec_core.sequence.recommender import SequenceRecommender
-from bbqrec_core.sequence.stage import fit, similarity_spec
+from bbqrec_core.sequence.similarity import similarity_spec
+from bbqrec_core.sequence.stage import fit
 from bbqrec_core.store import ArtifactStore
 from benchmarks import command
 from cli.overrides import parse_overrides
@@ -94,7 +95,7 @@ def _measure(
 
 def _train(profile: Profile, quantize: Path, data: SequenceDataset, knn: CoOccurrenceKnn) -> SequenceRecommender:
     catalogue = load_catalogue(quantize, data.train_counts)
-    similarity = similarity_spec(profile.sequence, catalogue, profile.seed)
+    similarity = similarity_spec(profile.sequence.similarity, catalogue, profile.seed)
     with tempfile.TemporaryDirectory() as scratch:
         made = fit(profile, data, catalogue, similarity, lambda: None if profile.sequence.prior == "off" else knn, Path(scratch))
     return SequenceRecommender(made.trained)

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, ValidationInfo, field_validator
 
 from bbqrec_core.config import Section
+from bbqrec_core.sequence.config import SimilarityConfig
 
 Exponents = tuple[Annotated[float, Field(ge=0, le=8)], ...]
 Sizes = tuple[Annotated[int, Field(ge=1, le=10_000)], ...]
@@ -56,6 +57,10 @@ class SasrecConfig(Section):
 
     enabled: bool = True
     codes: bool = Field(True, description="train a second one whose items are known by their semantic IDs too")
+    reweighted: bool = Field(
+        False, description="train a third one, with codes, whose attention is reweighted as our model's; see similarity"
+    )
+    similarity: SimilarityConfig = SimilarityConfig()
     prior: bool = Field(True, description="mix the one with codes with the co-occurrence kNN, as our model is; needs both")
     dimensions: int = Field(64, ge=4, le=4096)
     heads: int = Field(2, ge=1, description="attention heads; must divide dimensions")

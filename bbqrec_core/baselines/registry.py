@@ -21,6 +21,7 @@ LOADERS: dict[str, Loader] = {
     CoOccurrenceKnn.kind: CoOccurrenceKnn.load,
     Sasrec.kind: Sasrec.load,
     Sasrec.with_codes: Sasrec.load,
+    Sasrec.reweighted: Sasrec.load,
     SasrecWithPrior.kind: SasrecWithPrior.load,
 }
 """From `kind` in a model.json to what rebuilds it, the simplest first."""

@@ -2,11 +2,11 @@
 
 Pre-norm blocks, learned positions counted from the oldest item, no bias on the output. Trained with cross-entropy over the whole
 catalogue (`sasrec_training.py`), since the original's binary loss explains most of what later models win over it (Klenitskiy and Vasilev,
-2023). Given semantic IDs, an item is its own vector plus the sum of its code vectors, on the way in and on the way out. Attention takes an
-additive bias per layer, which nothing here gives yet: a bias by item similarity can be tried on it too.
+2023). Given semantic IDs, an item is its own vector plus the sum of its code vectors, on the way in and on the way out. Given buckets of
+item similarity, attention is reweighted by them as our own model's is, so that it shows what reweighting is worth to another model.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ from torch import nn
 
 from bbqrec_core.baselines.files import write_model
 from bbqrec_core.dataset import PADDING
+from bbqrec_core.sequence.similarity import SimilarityBias, SimilarityBuckets
 
 SCALE = ("dimensions", "heads", "layers")
+MODEL, BUCKETS = "model.", "similarity.buckets."
+"""What names of tensors begin with: the network's, and in it those of the buckets."""
 ABSENT = 0
 """Row of the table of code vectors that stays zero."""
 
@@ -69,6 +72,7 @@ class SasrecModel(nn.Module):
         layers: Blocks.
         dropout: Share dropped in training.
         codes: From `code_rows`, int64 [n_items, codes of an item]; None = items are known by themselves alone.
+        buckets: Of item similarity, by which attention is reweighted; None = it is not.
     """
 
     codes: torch.Tensor
@@ -82,6 +86,7 @@ class SasrecModel(nn.Module):
         layers: int,
         dropout: float = 0.0,
         codes: torch.Tensor | None = None,
+        buckets: SimilarityBuckets | None = None,
     ) -> None:
         super().__init__()
         self.dropout = dropout
@@ -91,6 +96,7 @@ class SasrecModel(nn.Module):
         self.norm = nn.LayerNorm(dimensions)
         nn.init.normal_(self.item.weight, std=dimensions**-0.5)
         nn.init.normal_(self.position.weight, std=dimensions**-0.5)
+        self.similarity = None if buckets is None else SimilarityBias(buckets, layers, heads)
         self.code = None
         if codes is not None:
             self.register_buffer("codes", codes)
@@ -102,13 +108,12 @@ class SasrecModel(nn.Module):
         """Every item's vector, float32 [n_items, dimensions]."""
         return self.item.weight if self.code is None else self.item.weight + self.code(self.codes).sum(1)
 
-    def forward(self, items: torch.Tensor, biases: Sequence[torch.Tensor | None] | None = None) -> torch.Tensor:
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
         """Encode sequences.
 
         Args:
             items: item_idx, oldest first, padded on the RIGHT with PADDING, int64 [batch, width], width at most max_history. No real
                 position ever sees the padding, since it lies in its future.
-            biases: One per layer, added to its attention logits.
 
         Returns:
             float32 [batch, width, dimensions]; `logits` of a position foretells the item after it. Meaningless at padding.
@@ -116,8 +121,9 @@ class SasrecModel(nn.Module):
         known = items.clamp_min(0)
         x = (self.item(known) if self.code is None else self.vectors()[known]) + self.position.weight[: items.shape[1]]
         x = F.dropout(x, self.dropout, self.training)
+        biases = None if self.similarity is None else self.similarity(items)
         for number, block in enumerate(self.blocks):
-            x = block(x, biases[number] if biases else None)
+            x = block(x, None if biases is None else biases[number])
         return self.norm(x)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -166,10 +172,13 @@ class Sasrec:
 
     kind = "sasrec"
     with_codes = "sasrec_with_codes"
+    reweighted = "sasrec_with_codes_reweighted"
 
     def __init__(self, model: SasrecModel, counts: torch.Tensor) -> None:
         self.model = model.eval()
         self.kind, self.name = (Sasrec.kind, "SASRec") if model.code is None else (Sasrec.with_codes, "SASRec with codes")
+        if model.similarity is not None:
+            self.kind, self.name = Sasrec.reweighted, "SASRec with codes, reweighted"
         self._counts = counts.to(model.item.weight.device, torch.float32)
         self.n_items = model.item.num_embeddings
         self.max_history = model.position.num_embeddings
@@ -191,6 +200,7 @@ class Sasrec:
         """All but the numbers of `tensors`, JSON-ready."""
         block = self.model.blocks[0]
         assert isinstance(block, Block)
+        spec = None if self.model.similarity is None else self.model.similarity.buckets.spec
         return {
             "kind": self.kind,
             "n_items": self.n_items,
@@ -198,11 +208,12 @@ class Sasrec:
             "dimensions": self.model.item.embedding_dim,
             "heads": block.heads,
             "layers": len(self.model.blocks),
+            "similarity": None if spec is None else {"kind": spec.kind, "sources": list(spec.sources)},
         }
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What `load` needs besides `describe`."""
-        return {"counts": self._counts, **{f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}}
+        return {"counts": self._counts, **{MODEL + name: tensor for name, tensor in self.model.state_dict().items()}}
 
     def save(self, folder: Path) -> None:
         """Write it as `files.write_model` does."""
@@ -212,6 +223,11 @@ class Sasrec:
     def load(cls, description: dict[str, Any], tensors: dict[str, torch.Tensor], device: str) -> "Sasrec":
         """Rebuild it from what `files.read_model` read."""
         scale = {name: description[name] for name in ("n_items", "max_history", *SCALE)}
-        model = SasrecModel(**scale, codes=tensors.get("model.codes"))
-        model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")})
+        state = {name.removeprefix(MODEL): tensor for name, tensor in tensors.items() if name.startswith(MODEL)}
+        buckets, told = None, description["similarity"]
+        if told is not None:
+            buffers = {name.removeprefix(BUCKETS): tensor for name, tensor in state.items() if name.startswith(BUCKETS)}
+            buckets = SimilarityBuckets.load(told["kind"], tuple(told["sources"]), buffers)
+        model = SasrecModel(**scale, codes=state.get("codes"), buckets=buckets)
+        model.load_state_dict(state)
         return cls(model.to(device), tensors["counts"])

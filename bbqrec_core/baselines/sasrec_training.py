@@ -20,6 +20,7 @@ from bbqrec_core.determinism import deterministic_kernels
 from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
 from bbqrec_core.progress import track
+from bbqrec_core.sequence.similarity import SimilarityBuckets
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ def train_sasrec(
     device: str = "cpu",
     checkpoint: Path | None = None,
     codes: torch.Tensor | None = None,
+    buckets: SimilarityBuckets | None = None,
 ) -> tuple[Sasrec, Progress]:
     """Train until validation stops improving, or the epochs are used up.
 
@@ -91,6 +93,7 @@ def train_sasrec(
         device: Where to train.
         checkpoint: File that is renewed after each epoch and resumed from; None = neither.
         codes: The items' codes, from `code_rows`; None = items are known by themselves alone.
+        buckets: Of item similarity, by which attention is reweighted; None = it is not.
 
     Raises:
         StageError: No user has two train items, or the loss is no longer a finite number.
@@ -103,13 +106,15 @@ def train_sasrec(
     with _reproducible(device):
         torch.manual_seed(seed)
         scale = (config.dimensions, config.heads, config.layers, config.dropout)
-        model = SasrecModel(data.n_items, max_history, *scale, codes=codes).to(device)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        model = SasrecModel(data.n_items, max_history, *scale, codes=codes, buckets=buckets).to(device)
+        optimizer = _optimizer(model, config)
         best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        told = "" if codes is None else hashlib.sha256(codes.numpy().tobytes()).hexdigest()
-        key = f"{config.model_dump_json()} {max_history} {seed} {device} {len(windows)} {told}"
+        told = hashlib.sha256(b"" if codes is None else codes.numpy().tobytes())
+        for tensor in () if buckets is None else buckets.state_dict().values():
+            told.update(tensor.numpy().tobytes())
+        key = f"{config.model_dump_json()} {max_history} {seed} {device} {len(windows)} {told.hexdigest()}"
         progress = _resume(checkpoint, key, model, optimizer, best)
-        name = "SASRec" if codes is None else "SASRec with codes"
+        name = Sasrec(model, counts).name
         for epoch in track(range(progress.epoch + 1, config.epochs + 1), f"training {name}, epochs", unit="epochs"):
             if progress.epoch - progress.best_epoch >= config.patience:
                 break
@@ -132,6 +137,17 @@ def train_sasrec(
     return recommender, progress
 
 
+def _optimizer(model: SasrecModel, config: SasrecConfig) -> torch.optim.Optimizer:
+    """AdamW; the similarity weights, if there are any, at a rate of their own and without decay, as in our own model."""
+    similarity = [] if model.similarity is None else [model.similarity.weight]
+    others = [parameter for name, parameter in model.named_parameters() if not name.startswith("similarity.")]
+    groups = [
+        {"params": others, "weight_decay": config.weight_decay, "scale": 1.0},
+        {"params": similarity, "weight_decay": 0.0, "scale": config.similarity.lr_scale},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate)
+
+
 def _train_epoch(model: SasrecModel, optimizer: torch.optim.Optimizer, windows: torch.Tensor, config: SasrecConfig, epoch: int) -> float:
     """One pass over all windows; returns the mean loss per foretold item."""
     model.train()
@@ -141,7 +157,7 @@ def _train_epoch(model: SasrecModel, optimizer: torch.optim.Optimizer, windows: 
     for step, rows in enumerate(batches):
         share = ((epoch - 1) * len(batches) + step + 1) / (config.epochs * len(batches))
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * schedule(share, config.warmup_share)
+            group["lr"] = config.learning_rate * schedule(share, config.warmup_share) * group["scale"]
         batch = windows[rows].to(device)
         batch = batch[:, : int((batch != PADDING).sum(1).max())]
         targets = batch[:, 1:]

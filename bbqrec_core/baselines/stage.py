@@ -22,6 +22,8 @@ from bbqrec_core.baselines.with_prior import SasrecWithPrior
 from bbqrec_core.dataset import SequenceDataset, load_semantic_ids
 from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
 from bbqrec_core.recommender import Recommender
+from bbqrec_core.sequence.catalogue import load_catalogue
+from bbqrec_core.sequence.similarity import SimilarityBuckets, similarity_spec
 from bbqrec_core.stage import StageContext, Statistics
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,11 @@ def run(context: StageContext) -> Statistics:
         if config.sasrec.codes:
             codes = code_rows(load_semantic_ids(context.input("quantize")))
             with_codes = _fit_sasrec(context, data, codes, curve, statistics)
+            if config.sasrec.reweighted:
+                catalogue = load_catalogue(context.input("quantize"), data.train_counts)
+                spec = similarity_spec(config.sasrec.similarity, catalogue, seed)
+                if spec is not None:
+                    _fit_sasrec(context, data, codes, curve, statistics, SimilarityBuckets(catalogue, spec))
             if config.sasrec.prior and knn is not None:
                 mixed = SasrecWithPrior.fit(with_codes, knn, sample_users(data.valid, config.sasrec.selection_users, seed))
                 mixed.save(context.out / mixed.kind)
@@ -78,13 +85,20 @@ def run(context: StageContext) -> Statistics:
 
 
 def _fit_sasrec(
-    context: StageContext, data: SequenceDataset, codes: torch.Tensor | None, curve: list[tuple[int, str, float]], statistics: Statistics
+    context: StageContext,
+    data: SequenceDataset,
+    codes: torch.Tensor | None,
+    curve: list[tuple[int, str, float]],
+    statistics: Statistics,
+    buckets: SimilarityBuckets | None = None,
 ) -> Sasrec:
-    """Train and save a SASRec, with codes or without, and add what is to be told of it."""
+    """Train and save a SASRec, with codes or without, reweighted or not, and add what is to be told of it."""
     config, seed = context.profile.baselines, context.profile.seed
     device = pick_device(context.profile.compute.device)
-    checkpoint = context.scratch / (CHECKPOINT if codes is None else f"codes_{CHECKPOINT}")
-    sasrec, progress = train_sasrec(data, config.sasrec, config.max_history, seed, device, checkpoint, codes)
+    given = "".join(name for name, part in (("codes_", codes), ("reweighted_", buckets)) if part is not None)
+    sasrec, progress = train_sasrec(
+        data, config.sasrec, config.max_history, seed, device, context.scratch / f"{given}{CHECKPOINT}", codes, buckets
+    )
     sasrec.save(context.out / sasrec.kind)
     curve += [(step, f"{sasrec.kind}/{name}", value) for step, name, value in progress.curve]
     statistics |= {

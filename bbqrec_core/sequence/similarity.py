@@ -5,6 +5,8 @@ of the model around it: any attention that takes an additive mask can use it (th
 Method: `logits_pq += sum_m w[layer, head, m, bucket_m(i, j)]`, w zero at initialisation.
 """
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,11 +14,14 @@ import torch
 from torch import nn
 
 from bbqrec_core.sequence.catalogue import Catalogue
+from bbqrec_core.sequence.config import SimilarityConfig
 
 NO_BUCKET = -1
 """Pairs without a similarity: padding, the start of a sequence, an item that lacks the modality."""
 EDGE_PAIRS = 200_000
 CLOSE = 1e-4
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,15 @@ class SimilaritySpec:
             for source in sources:
                 edges[source] = quantile_edges(catalogue.vectors[source][catalogue.present[source]], buckets, seed)
         return cls(kind, sources, edges)
+
+
+def similarity_spec(config: SimilarityConfig, catalogue: Catalogue, seed: int) -> SimilaritySpec | None:
+    """What a profile asks for, less the sources that no item has; None where nothing is left."""
+    sources = tuple(source for source in config.sources if source in catalogue.codes)
+    for source in config.sources:
+        if source not in catalogue.codes:
+            log.info("no item has %s codes: attention is not reweighted by them", source)
+    return SimilaritySpec.fit(catalogue, sources, config.kind, config.buckets, seed) if sources else None
 
 
 def quantile_edges(vectors: torch.Tensor, buckets: int, seed: int) -> torch.Tensor:
@@ -97,15 +111,39 @@ class SimilarityBuckets(nn.Module):
         self.spec = spec
         self.counts: list[int] = []
         for source in spec.sources:
-            self.register_buffer(f"present_{source}", catalogue.present[source].clone(), persistent=False)
+            self.register_buffer(f"present_{source}", catalogue.present[source].clone())
             if spec.kind == "prefix":
                 codes = catalogue.codes[source]
-                self.register_buffer(f"codes_{source}", codes.clone(), persistent=False)
+                self.register_buffer(f"codes_{source}", codes.clone())
                 self.counts.append(codes.shape[1] + 1)
             else:
                 self.register_buffer(f"units_{source}", normalised(catalogue.vectors[source]))
                 self.register_buffer(f"edges_{source}", spec.edges[source].clone())
                 self.counts.append(len(spec.edges[source]) + 2)
+
+    @classmethod
+    def load(
+        cls, kind: Literal["quantile", "prefix"], sources: tuple[str, ...], buffers: Mapping[str, torch.Tensor]
+    ) -> "SimilarityBuckets":
+        """Rebuild them from their own buffers.
+
+        Args:
+            kind: Of the specification.
+            sources: Of the specification.
+            buffers: By name, as `state_dict` has them.
+
+        Raises:
+            KeyError: One is missing.
+        """
+        present = {source: buffers[f"present_{source}"] for source in sources}
+        prefix = kind == "prefix"
+        codes = {source: buffers[f"codes_{source}"] for source in sources if prefix}
+        vectors = {source: buffers[f"units_{source}"] for source in sources if not prefix}
+        edges = {source: buffers[f"edges_{source}"] for source in sources if not prefix}
+        warm = torch.ones_like(next(iter(present.values())))
+        made = cls(Catalogue(codes, present, vectors, warm), SimilaritySpec(kind, sources, edges))
+        made.load_state_dict(dict(buffers))
+        return made
 
     @property
     def n_buckets(self) -> int:

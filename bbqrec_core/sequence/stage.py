@@ -25,7 +25,7 @@ from bbqrec_core.sequence.mixture_fit import fit_prior_weight, fit_repetition
 from bbqrec_core.sequence.model import DENSE, GENERATIVE, SequenceModel
 from bbqrec_core.sequence.prior import BehaviourPrior
 from bbqrec_core.sequence.recommender import SequenceRecommender
-from bbqrec_core.sequence.similarity import SimilarityBias, SimilarityBuckets, SimilaritySpec, bucket_shares
+from bbqrec_core.sequence.similarity import SimilarityBias, SimilarityBuckets, SimilaritySpec, bucket_shares, similarity_spec
 from bbqrec_core.sequence.train import Progress, identity_of, make_fabric, reproducible, scorer, train
 from bbqrec_core.sequence.windows import Windows
 from bbqrec_core.stage import StageContext, Statistics
@@ -60,7 +60,7 @@ def run(context: StageContext) -> Statistics:
         torch.set_num_threads(profile.compute.threads)
     data = SequenceDataset.load(context.input("ingest"), profile.sequence.max_history)
     catalogue = load_catalogue(context.input("quantize"), data.train_counts)
-    similarity = similarity_spec(profile.sequence, catalogue, profile.seed)
+    similarity = similarity_spec(profile.sequence.similarity, catalogue, profile.seed)
     made = fit(profile, data, catalogue, similarity, lambda: fit_prior(profile, data), context.scratch)
     model = made.trained.model
     shares = None if similarity is None else bucket_shares(SimilarityBuckets(catalogue, similarity), made.windows.items)
@@ -106,17 +106,6 @@ def fit_prior(profile: "Profile", data: SequenceDataset) -> CoOccurrenceKnn | No
     if profile.sequence.prior == "off" or not len(data.valid):
         return None
     return tune_knn(data, profile.baselines.knn, profile.baselines.max_history, profile.seed)[0]
-
-
-def similarity_spec(config: SequenceConfig, catalogue: Catalogue, seed: int) -> SimilaritySpec | None:
-    """What the profile asks for, less the sources that no item has; None where nothing is left."""
-    sources = tuple(source for source in config.similarity.sources if source in catalogue.codes)
-    for source in config.similarity.sources:
-        if source not in catalogue.codes:
-            log.info("no item has %s codes: attention is not reweighted by them", source)
-    if not sources:
-        return None
-    return SimilaritySpec.fit(catalogue, sources, config.similarity.kind, config.similarity.buckets, seed)
 
 
 def fit_mixture(

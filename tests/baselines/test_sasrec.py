@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,11 +11,14 @@ from artificial_ingest import planted_sequences, write_ingest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bbqrec_core.baselines import load_recommenders
 from bbqrec_core.baselines.config import SasrecConfig
 from bbqrec_core.baselines.sasrec import ABSENT, Sasrec, SasrecModel, align_left, code_rows
 from bbqrec_core.baselines.sasrec_training import schedule, train_sasrec, training_windows
 from bbqrec_core.dataset import SequenceDataset
 from bbqrec_core.errors import StageError
+from bbqrec_core.sequence.catalogue import Catalogue
+from bbqrec_core.sequence.similarity import SimilarityBuckets, SimilaritySpec
 
 N_ITEMS = 30
 SMALL = SasrecConfig(dimensions=16, epochs=3, patience=3, batch_size=32)
@@ -47,17 +51,43 @@ def test_the_past_matters_in_its_order() -> None:
     assert not torch.allclose(one[:, 2], other[:, 2])
 
 
-def test_a_bias_of_zero_changes_nothing_and_others_never_open_the_future() -> None:
+def similarity_buckets(kind: Literal["quantile", "prefix"]) -> SimilarityBuckets:
+    generator = torch.Generator().manual_seed(4)
+    codes = torch.randint(3, (N_ITEMS, 3), generator=generator)
+    present = torch.rand(N_ITEMS, generator=generator) < 0.8
+    vectors = torch.randn(N_ITEMS, 5, generator=generator)
+    catalogue = Catalogue({"text": codes}, {"text": present}, {"text": vectors}, torch.ones(N_ITEMS, dtype=torch.bool))
+    return SimilarityBuckets(catalogue, SimilaritySpec.fit(catalogue, ("text",), kind, 4, 1))
+
+
+@pytest.mark.parametrize("kind", ["quantile", "prefix"])
+def test_reweighting_starts_as_nothing_never_opens_the_future_and_comes_back_from_disk(
+    kind: Literal["quantile", "prefix"], tmp_path: Path
+) -> None:
     items = torch.randint(N_ITEMS, (2, 7), generator=torch.Generator().manual_seed(2))
-    net = model()
+    plain = model()
+    net = SasrecModel(N_ITEMS, 10, 16, 2, 2, buckets=similarity_buckets(kind)).eval()
+    net.load_state_dict(plain.state_dict(), strict=False)
+    assert net.similarity is not None
     with torch.no_grad():
-        plain = net(items)
-        torch.testing.assert_close(net(items, [torch.zeros(7, 7)] * 2), plain)
-        bias = torch.zeros(7, 7)
-        bias[:, 6] = 100.0  # wherever it may, everything would look at the last position
-        biased = net(items, [bias] * 2)
-    torch.testing.assert_close(biased[:, :6], plain[:, :6])
-    assert not torch.allclose(biased[:, 6], plain[:, 6])
+        torch.testing.assert_close(net(items), plain(items))
+        net.similarity.weight.normal_(std=3, generator=torch.Generator().manual_seed(5))
+        reweighted = net(items)
+        assert not torch.allclose(reweighted, plain(items))
+        changed = items.clone()
+        changed[:, 5:] = (changed[:, 5:] + 5) % N_ITEMS
+        torch.testing.assert_close(net(changed)[:, :5], reweighted[:, :5])
+    saved = Sasrec(net, torch.ones(N_ITEMS))
+    saved.save(tmp_path / "baseline")
+    loaded = load_recommenders(tmp_path)[0]
+    assert loaded.name == saved.name == "SASRec with codes, reweighted"
+    assert torch.equal(loaded.score(items), saved.score(items))
+
+
+def test_similarity_weights_are_learned(data: SequenceDataset) -> None:
+    config = SasrecConfig(**{**SMALL.model_dump(), "epochs": 2})
+    net = train_sasrec(data, config, 10, seed=1, buckets=similarity_buckets("quantile"))[0].model
+    assert net.similarity is not None and float(net.similarity.weight.detach().abs().max()) > 1e-3
 
 
 def test_scores_do_not_depend_on_padding_or_company() -> None:

@@ -13,8 +13,15 @@ from bbqrec_core.profile import load_profile
 from bbqrec_core.sequence.catalogue import Catalogue, load_catalogue
 from bbqrec_core.sequence.config import SequenceConfig
 from bbqrec_core.sequence.model import PAD, START, SequenceModel, tokens_of
-from bbqrec_core.sequence.similarity import NO_BUCKET, SimilarityBias, SimilarityBuckets, SimilaritySpec, bucket_shares, quantile_edges
-from bbqrec_core.sequence.stage import similarity_spec
+from bbqrec_core.sequence.similarity import (
+    NO_BUCKET,
+    SimilarityBias,
+    SimilarityBuckets,
+    SimilaritySpec,
+    bucket_shares,
+    quantile_edges,
+    similarity_spec,
+)
 from bbqrec_core.sequence.windows import Windows
 
 
@@ -27,7 +34,7 @@ def catalogue(artifacts) -> Catalogue:
 def build(catalogue: Catalogue, **fields: object) -> SequenceModel:
     config = SequenceConfig(**{**SMALL, **fields})
     torch.manual_seed(3)
-    return SequenceModel(config, catalogue, similarity_spec(config, catalogue, 1)).eval()
+    return SequenceModel(config, catalogue, similarity_spec(config.similarity, catalogue, 1)).eval()
 
 
 def stir(model: SequenceModel) -> SequenceModel:
