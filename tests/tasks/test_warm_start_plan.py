@@ -100,7 +100,8 @@ def test_the_one_that_a_run_came_to_last_is_the_start(store, night):
     [
         ({"quantization": {"epochs": 2}}, "`quantization.epochs`"),
         ({"quantization": {"codebook_sizes": [8, 8, 8], "dimensions": 8}}, "`quantization.codebook_sizes`, `quantization.dimensions`"),
-        ({"seed": 9}, "`seed`"),
+        ({"seed": 9}, "`data_seed`"),  # which follows it, and comes first
+        ({"seed": 9, "data_seed": 2026}, "`seed`"),
         ({"ingest": {"k_user": 3}}, "`ingest.k_user`"),
         ({"embedding": {"image": None, "text": {"max_tokens": 16}}}, "`embedding.text.max_tokens`"),
     ],
