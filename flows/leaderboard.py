@@ -14,7 +14,7 @@ from bbqrec_core.leaderboard.picture import picture
 from bbqrec_core.leaderboard.published import Published, read_published
 from bbqrec_core.leaderboard.spec import Leaderboard, Split, find_leaderboard, load_leaderboard
 from bbqrec_core.leaderboard.standings import PerUser, rank_models, read_ranks
-from bbqrec_core.profile import Profile, load_profile, merge
+from bbqrec_core.profile import load_profile, merge
 from bbqrec_core.sequence.recommender import NAME
 from bbqrec_core.store import ArtifactStore
 from flows.parameters import Overrides
@@ -99,8 +99,4 @@ def _evaluate(split: Split, change: Mapping[str, object]) -> dict[str, PerUser]:
 
 def _artifact(split: Split, change: Mapping[str, object], stage: str) -> Path:
     store = ArtifactStore(home_folder())
-    return store.require(make_plan(_profile(split, change), store)[stage].ref).path
-
-
-def _profile(split: Split, change: Mapping[str, object]) -> Profile:
-    return load_profile(split.profile, merge(split.set, change))
+    return store.require(make_plan(load_profile(split.profile, merge(split.set, change)), store)[stage].ref).path

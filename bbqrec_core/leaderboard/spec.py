@@ -2,7 +2,7 @@
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from bbqrec_core.config import Section
 from bbqrec_core.errors import ProfileError
 
+Named = TypeVar("Named", bound=Section)
 FOLDER = "leaderboards"
 """Package of the leaderboards that ship with the project."""
 
@@ -49,16 +50,19 @@ class Leaderboard(Section):
     @field_validator("splits")
     @classmethod
     def _no_title_twice(cls, splits: tuple[Split, ...]) -> tuple[Split, ...]:
-        if len({split.title for split in splits}) != len(splits):
-            raise ValueError("each split needs a title of its own")
-        return splits
+        return _each_of_its_own(splits, "title")
 
     @field_validator("variants")
     @classmethod
     def _no_name_twice(cls, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
-        if len({variant.name for variant in variants}) != len(variants):
-            raise ValueError("each variant needs a name of its own")
-        return variants
+        return _each_of_its_own(variants, "name")
+
+
+def _each_of_its_own(sections: tuple[Named, ...], field: str) -> tuple[Named, ...]:
+    """The sections, if no two have the same value of a field."""
+    if len({getattr(section, field) for section in sections}) != len(sections):
+        raise ValueError(f"each {type(sections[0]).__name__.lower()} needs a {field} of its own")
+    return sections
 
 
 def find_leaderboard(name: str) -> Path:
