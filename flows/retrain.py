@@ -12,6 +12,7 @@ from flows.evaluate import evaluate
 from flows.ingest import ingest
 from flows.parameters import Overrides
 from flows.pipeline import pipeline
+from flows.prior import prior
 from flows.quantize import quantize
 from flows.register import register
 from flows.report import report
@@ -25,6 +26,7 @@ FLOWS = {
     "ingest": ingest,
     "embed": embed,
     "quantize": quantize,
+    "prior": prior,
     "train": train,
     "baselines": baselines,
     "evaluate": evaluate,

@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bbqrec_core.baselines.cooccurrence import CoOccurrenceKnn
 from bbqrec_core.baselines.sasrec import code_rows
 from bbqrec_core.baselines.sasrec_training import train_sasrec
-from bbqrec_core.baselines.tuning import tune_knn
 from bbqrec_core.baselines.with_prior import SasrecWithPrior
 from bbqrec_core.dataset import SequenceDataset, load_semantic_ids
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.ranking import rank_split, sample_users
 from bbqrec_core.evaluation.significance import compare_with
 from bbqrec_core.home import home_folder
+from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
+from bbqrec_core.prior.tuning import tune_knn
 from bbqrec_core.profile import Profile
 from bbqrec_core.recommender import Recommender
 from bbqrec_core.sequence.catalogue import load_catalogue
@@ -97,7 +97,7 @@ def _train(profile: Profile, quantize: Path, data: SequenceDataset, knn: CoOccur
     catalogue = load_catalogue(quantize, data.train_counts)
     similarity = similarity_spec(profile.sequence.similarity, catalogue, profile.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        made = fit(profile, data, catalogue, similarity, lambda: None if profile.sequence.prior == "off" else knn, Path(scratch))
+        made = fit(profile, data, catalogue, similarity, None if profile.sequence.prior == "off" else knn, Path(scratch))
     return SequenceRecommender(made.trained)
 
 

@@ -9,11 +9,11 @@ Settings are chosen on validation; the test part is ranked once, by the chosen o
 import argparse
 import time
 
-from bbqrec_core.baselines.tuning import tune_knn
 from bbqrec_core.dataset import EvalSplit, SequenceDataset
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.ranking import rank_split
 from bbqrec_core.home import home_folder
+from bbqrec_core.prior.tuning import tune_knn
 from bbqrec_core.profile import load_profile, merge
 from bbqrec_core.recommender import Recommender
 from bbqrec_core.store import ArtifactStore

@@ -9,7 +9,7 @@ from typing import Literal
 
 from bbqrec_core.profile import Profile
 
-StageName = Literal["shop", "ingest", "embed", "quantize", "train", "baselines", "evaluate", "register", "report"]
+StageName = Literal["shop", "ingest", "embed", "quantize", "prior", "train", "baselines", "evaluate", "register", "report"]
 
 
 @dataclass(frozen=True)
@@ -83,19 +83,28 @@ STAGES = (
         headline="{distinct_ids:,} semantic IDs for {items:,} items",
     ),
     Stage(
+        "prior",
+        version=1,
+        entry="bbqrec_core.prior.stage:run",
+        inputs=("ingest",),
+        sections=("baselines.knn", "baselines.max_history", "seed"),
+        sources=(),
+        headline="co-occurrence kNN of {trials} trials, validation NDCG@10 {valid_ndcg_at_10:.4f}",
+    ),
+    Stage(
         "train",
-        version=3,
+        version=4,
         entry="bbqrec_core.sequence.stage:run",
-        inputs=("ingest", "quantize"),
-        sections=("sequence", "baselines.knn", "baselines.max_history", "seed"),
+        inputs=("ingest", "quantize", "prior"),
+        sections=("sequence", "seed"),
         sources=(),
         headline="{epochs_run} epochs, validation NDCG@10 {valid_ndcg_at_10:.4f}",
     ),
     Stage(
         "baselines",
-        version=2,
+        version=3,
         entry="bbqrec_core.baselines.stage:run",
-        inputs=("ingest", "quantize"),
+        inputs=("ingest", "quantize", "prior"),
         sections=("baselines", "seed"),
         sources=(),
         headline="{models}",
@@ -120,9 +129,9 @@ STAGES = (
     ),
     Stage(
         "report",
-        version=3,
+        version=4,
         entry="bbqrec_core.report.stage:run",
-        inputs=("shop", "ingest", "embed", "quantize", "train", "baselines", "evaluate"),
+        inputs=("shop", "ingest", "embed", "quantize", "prior", "train", "baselines", "evaluate"),
         sections=(
             "report",
             "name",

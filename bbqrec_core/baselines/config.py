@@ -12,7 +12,7 @@ Sizes = tuple[Annotated[int, Field(ge=1, le=10_000)], ...]
 
 
 class KnnConfig(Section):
-    """Co-occurrence kNN: the grid that is searched on validation, and how. Formulas are in `cooccurrence.py`, the search in `tuning.py`."""
+    """Co-occurrence kNN: the grid that is searched on validation, and how. Formulas are in `bbqrec_core.prior`."""
 
     enabled: bool = True
     window: Sizes = Field((3, 5, 10, 20, 50), min_length=1, description="grid: largest distance, in positions, at which two items co-occur")
@@ -24,7 +24,7 @@ class KnnConfig(Section):
     )
     sharpness: Exponents = Field((0.75, 1.0, 1.25, 1.5, 2.0), min_length=1, description="grid: co-occurrence counts to the power of this")
     shrinkage: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        (0.0, 5.0, 20.0, 50.0, 100.0, 200.0),
+        (0.0, 5.0, 20.0, 50.0, 100.0, 200.0, 500.0),
         min_length=1,
         description="grid: added to a candidate's count before similarity is divided by it",
     )
@@ -36,13 +36,12 @@ class KnnConfig(Section):
         (0.0, 0.25, 0.5, 0.75, 1.0, 1.5), min_length=1, description="grid: the r-th latest item weighs r to the minus this"
     )
     rarity: Exponents = Field(
-        (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75), min_length=1, description="grid: a history item weighs its count to the minus this"
+        (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0), min_length=1, description="grid: a history item weighs its count to the minus this"
     )
-    trials: int = Field(100, ge=1, description="grid points drawn at random (all of them where there are no more) before refinement")
-    starts: int = Field(3, ge=0, description="how many of the best points drawn are refined; 0 = none")
-    sweeps: int = Field(3, ge=0, description="most passes of a refinement: every setting one step up and down from the best so far")
+    trials: int = Field(170, ge=1, description="grid points tried; all of them where there are no more")
+    drawn: int = Field(50, ge=2, description="how many of the trials are drawn at random; a Gaussian process picks the others")
     tuning_users: int = Field(4000, ge=0, description="validation users (a seeded sample) that judge trials; 0 = all")
-    finalists: int = Field(8, ge=1, description="best trials that are judged again by all validation users; the best of them is taken")
+    finalists: int = Field(12, ge=1, description="best trials that are judged again by all validation users; the best of them is taken")
 
     @field_validator(
         "window", "distance_decay", "backward", "sharpness", "shrinkage", "popularity", "neighbours", "recency_decay", "rarity"

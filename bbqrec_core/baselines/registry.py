@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from bbqrec_core.baselines.cooccurrence import CoOccurrenceKnn
 from bbqrec_core.baselines.files import DESCRIPTION, read_model
 from bbqrec_core.baselines.popularity import Popularity
 from bbqrec_core.baselines.sasrec import Sasrec
 from bbqrec_core.baselines.with_prior import SasrecWithPrior
 from bbqrec_core.errors import ArtifactError
+from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
 from bbqrec_core.recommender import Recommender
 
 Loader = Callable[[dict[str, Any], dict[str, torch.Tensor], str], Recommender]

@@ -1,8 +1,5 @@
-"""The stage `baselines`: fits popularity, co-occurrence kNN and SASRec on train, picks settings on validation, writes a folder each."""
+"""The stage `baselines`: fits popularity and SASRec on train, picks settings on validation, writes a folder each, the kNN's beside them."""
 
-import json
-import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +14,22 @@ from bbqrec_core.baselines.files import TENSORS
 from bbqrec_core.baselines.popularity import Popularity
 from bbqrec_core.baselines.sasrec import Sasrec, code_rows
 from bbqrec_core.baselines.sasrec_training import train_sasrec
-from bbqrec_core.baselines.tuning import as_row, tune_knn
 from bbqrec_core.baselines.with_prior import SasrecWithPrior
 from bbqrec_core.dataset import SequenceDataset, load_semantic_ids
 from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
+from bbqrec_core.prior.artifact import load_knn
 from bbqrec_core.recommender import Recommender
 from bbqrec_core.sequence.catalogue import load_catalogue
 from bbqrec_core.sequence.similarity import SimilarityBuckets, similarity_spec
 from bbqrec_core.stage import StageContext, Statistics
 
-log = logging.getLogger(__name__)
 CHECKPOINT = "sasrec.pt"
 
 
 def run(context: StageContext) -> Statistics:
     """Fit every baseline that the profile asks for.
 
-    Files: `<kind>/model.json` and `<kind>/model.safetensors` each, `co_occurrence/trials.json`, and `curve.parquet` (the kNN's step is
-    the number of the trial, SASRec's the epoch).
-
-    Raises:
-        StageError: A baseline cannot be fitted.
+    Files: `<kind>/model.json` and `<kind>/model.safetensors` each, and `curve.parquet` by epoch.
     """
     config, seed = context.profile.baselines, context.profile.seed
     data = SequenceDataset.load(context.input("ingest"), config.max_history)
@@ -50,16 +42,9 @@ def run(context: StageContext) -> Statistics:
 
     knn = None
     if config.knn.enabled:
-        knn, trials = tune_knn(data, config.knn, config.max_history, seed)
-        folder = context.out / knn.kind
-        knn.save(folder)
-        (folder / "trials.json").write_text(json.dumps([as_row(trial) for trial in trials], indent=1) + "\n", encoding="utf-8")
-        curve += [(number, f"{knn.kind}/valid/ndcg_at_10", trial.ndcg_at_10) for number, trial in enumerate(trials, start=1)]
-        statistics |= {"knn_valid_ndcg_at_10": _judge(knn, data), "knn_trials": len(trials)}
-        settings = asdict(knn.settings)
-        statistics |= {f"knn_{name}": value for name, value in settings.items()}
-        chosen = ", ".join(f"{name} {value:g}" for name, value in settings.items())
-        log.info("co-occurrence kNN: best of %d trials: %s", len(trials), chosen)
+        knn = load_knn(context.input("prior"))
+        knn.save(context.out / knn.kind)
+        statistics["knn_valid_ndcg_at_10"] = _judge(knn, data)
 
     if config.sasrec.enabled:
         _fit_sasrec(context, data, None, curve, statistics)

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from bbqrec_core.baselines.cooccurrence import CoOccurrenceKnn
 from bbqrec_core.baselines.files import write_model
 from bbqrec_core.baselines.sasrec import Sasrec
 from bbqrec_core.dataset import EvalSplit
+from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
 from bbqrec_core.sequence.evidence import gather_evidence
 from bbqrec_core.sequence.mixture import Mixture
 from bbqrec_core.sequence.mixture_fit import fit_prior_weight, fit_repetition

@@ -83,11 +83,16 @@ def build_training(inputs: Inputs, models: Sequence[str]) -> TrainingSection | N
         inputs: Artifacts.
         models: Names of the evaluated models.
     """
-    curves = {stage: read_curves(inputs.rows(stage, "curve.parquet") or []) for stage in ("train", "baselines", "quantize")}
+    curves = {stage: read_curves(inputs.rows(stage, "curve.parquet") or []) for stage in ("train", "prior", "baselines", "quantize")}
     if not any(curves.values()):
         return None
     groups = [
         CurveGroup("Sequence model", "", _panels(curves["train"], "ours", models)),
+        CurveGroup(
+            "Prior",
+            "Settings tried one after the other; the last are judged by all validation users.",
+            _panels(curves["prior"], "other0", models),
+        ),
         CurveGroup("Baselines", "", _panels(curves["baselines"], "other0", models)),
         CurveGroup("Quantizer", "Means over an epoch, which is a pass over the fitted items.", _panels(curves["quantize"], "ours", models)),
     ]

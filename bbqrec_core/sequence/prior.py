@@ -2,7 +2,7 @@
 
     p(j | history) = (1 - smoothing) * votes_j / (sum of votes) + smoothing * (count_j + 1) / (sum over items of (count + 1))
 
-Votes are those of `bbqrec_core.baselines.cooccurrence`, fitted on train alone; the second part lets nothing be impossible, new items
+Votes are those of `bbqrec_core.prior.cooccurrence`, fitted on train alone; the second part lets nothing be impossible, new items
 included, and is all that there is where nothing co-occurs. The prior is no input of training: a train pair always co-occurs in train, while
 most pairs of validation and test never do. How much it weighs is `mixture.py`.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from bbqrec_core.baselines.cooccurrence import CoOccurrenceKnn
+from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
 
 PRIOR = "prior"
 

@@ -1,7 +1,6 @@
-"""The stage `train`: reads ingest and quantize, trains the sequence model, writes it with its curve and its similarity weights."""
+"""The stage `train`: reads ingest, quantize and prior, trains the sequence model, writes it with its curve and its similarity weights."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +10,11 @@ import pyarrow.parquet as pq
 import torch
 
 from bbqrec_core import schema
-from bbqrec_core.baselines.cooccurrence import CoOccurrenceKnn
-from bbqrec_core.baselines.tuning import tune_knn
 from bbqrec_core.dataset import EvalSplit, SequenceDataset
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.ranking import rank_split, sample_users, validation_metrics
+from bbqrec_core.prior.artifact import load_knn
+from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
 from bbqrec_core.sequence.artifact import TrainedModel, save_model
 from bbqrec_core.sequence.catalogue import Catalogue, load_catalogue
 from bbqrec_core.sequence.config import SequenceConfig
@@ -61,7 +60,8 @@ def run(context: StageContext) -> Statistics:
     data = SequenceDataset.load(context.input("ingest"), profile.sequence.max_history)
     catalogue = load_catalogue(context.input("quantize"), data.train_counts)
     similarity = similarity_spec(profile.sequence.similarity, catalogue, profile.seed)
-    made = fit(profile, data, catalogue, similarity, lambda: fit_prior(profile, data), context.scratch)
+    prior = None if profile.sequence.prior == "off" else load_knn(context.input("prior"))
+    made = fit(profile, data, catalogue, similarity, prior, context.scratch)
     model = made.trained.model
     shares = None if similarity is None else bucket_shares(SimilarityBuckets(catalogue, similarity), made.windows.items)
     save_model(context.out, model, catalogue, similarity, made.trained.mixture, made.trained.prior, profile.seed)
@@ -75,7 +75,7 @@ def fit(
     data: SequenceDataset,
     catalogue: Catalogue,
     similarity: SimilaritySpec | None,
-    prior: Callable[[], CoOccurrenceKnn | None],
+    prior: CoOccurrenceKnn | None,
     scratch: Path,
 ) -> Fit:
     """Train the model and fit its mix, as the profile says.
@@ -85,7 +85,7 @@ def fit(
         data: Sequences; train is learned from, validation picks the epoch and the mix.
         catalogue: The items' codes.
         similarity: From `similarity_spec`; None = attention is not reweighted.
-        prior: Gives the behaviour prior, or None for none; asked once the model is trained.
+        prior: What the behaviour prior consists of; None = no prior.
         scratch: Where checkpoints are kept.
     """
     config, seed, compute = profile.sequence, profile.seed, profile.compute
@@ -97,15 +97,8 @@ def fit(
     identity = identity_of(config, seed, catalogue.digest(), windows, valid)
     progress = train(model, windows, valid, config, seed, fabric, scratch, identity)
     model.eval()
-    fitted = fit_mixture(model, valid, config, prior())
+    fitted = fit_mixture(model, valid, config, prior)
     return Fit(TrainedModel(model.cpu(), *fitted, {}), progress, windows, valid)
-
-
-def fit_prior(profile: "Profile", data: SequenceDataset) -> CoOccurrenceKnn | None:
-    """The co-occurrence kNN that the profile asks for as prior, the baseline's own; None where there is none, or nobody to tune it on."""
-    if profile.sequence.prior == "off" or not len(data.valid):
-        return None
-    return tune_knn(data, profile.baselines.knn, profile.baselines.max_history, profile.seed)[0]
 
 
 def fit_mixture(

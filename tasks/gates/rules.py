@@ -137,6 +137,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "in the profile moves them apart.",
         ),
     ),
+    "prior": (Rule("PRI-001", "critical", "non_finite", 0, 0, "A prior that gives NaN is broken."),),
     "train": (
         Rule("TRN-001", "critical", "nan_parameters", 0, 0, "The training diverged."),
         Rule("TRN-002", "critical", "valid_ndcg_at_10", 0, 1, "The validation metric must be a number."),

@@ -17,20 +17,28 @@ from bbqrec_core.baselines.stage import run
 from bbqrec_core.dataset import SequenceDataset
 from bbqrec_core.errors import ArtifactError
 from bbqrec_core.evaluation.ranking import validation_metrics
+from bbqrec_core.prior.artifact import load_knn
+from bbqrec_core.prior.stage import run as tune_prior
 from bbqrec_core.profile import load_profile
 from bbqrec_core.stage import StageContext, Statistics
 
 N_ITEMS = 30
-QUICK = {"sasrec": {"epochs": 2, "dimensions": 16}, "knn": {"trials": 5, "sweeps": 1}}
+QUICK = {"sasrec": {"epochs": 2, "dimensions": 16}, "knn": {"trials": 12, "drawn": 5}}
 KEYS = ["popularity", "knn", "sasrec", "sasrec_with_codes", "sasrec_with_codes_and_prior"]
 NAMES = ["popularity", "co-occurrence kNN", "SASRec", "SASRec with codes", "SASRec with codes and prior"]
+
+
+def tuned(folder: Path, ingest: Path, section: dict[str, object] = QUICK) -> Statistics:
+    (folder / "prior").mkdir(parents=True)
+    return tune_prior(StageContext(load_profile("demo", {"baselines": section}), {"ingest": ingest}, folder / "prior", folder))
 
 
 def fitted(folder: Path, ingest: Path, section: dict[str, object] = QUICK) -> Statistics:
     for name in ("out", "scratch"):
         (folder / name).mkdir(parents=True)
+    tuned(folder, ingest, section)
     profile = load_profile("demo", {"baselines": section, "compute": {"device": "cpu"}})
-    inputs = {"ingest": ingest, "quantize": write_semantic_ids(folder / "quantize", N_ITEMS)}
+    inputs = {"ingest": ingest, "quantize": write_semantic_ids(folder / "quantize", N_ITEMS), "prior": folder / "prior"}
     return run(StageContext(profile, inputs, folder / "out", folder / "scratch"))
 
 
@@ -65,14 +73,31 @@ def test_what_is_loaded_scores_as_what_was_fitted(made: tuple[Path, Statistics],
     assert statistics["knn_valid_ndcg_at_10"] > statistics["popularity_valid_ndcg_at_10"]  # type: ignore[operator]
 
 
-def test_trials_and_curves_are_written(made: tuple[Path, Statistics]) -> None:
-    out, statistics = made
-    trials = json.loads((out / "co_occurrence" / "trials.json").read_text())
-    assert len(trials) == statistics["knn_trials"] > 5, "five drawn, and steps from the best of them"
+def test_trials_are_written_and_the_best_is_the_prior(ingest: Path, tmp_path: Path) -> None:
+    statistics = tuned(tmp_path, ingest)
+    trials = json.loads((tmp_path / "prior" / "trials.json").read_text())
+    assert len(trials) == statistics["trials"] == 12
     assert {trial["valid_users"] for trial in trials} == {statistics["valid_users"]}
     best = max(trials, key=lambda trial: trial["valid_ndcg_at_10"])
-    assert all(statistics[f"knn_{name}"] == value for name, value in best.items() if not name.startswith("valid_"))
-    curve = pq.read_table(out / "curve.parquet")
+    assert all(statistics[name] == value for name, value in best.items() if not name.startswith("valid_"))
+    knn = load_knn(tmp_path / "prior")
+    assert validation_metrics(knn, SequenceDataset.load(ingest, 20).valid)["ndcg_at_10"] == statistics["valid_ndcg_at_10"]
+    curve = pq.read_table(tmp_path / "prior" / "curve.parquet")
+    assert curve.schema.equals(schema.CURVE)
+    assert curve["value"].to_pylist() == [trial["valid_ndcg_at_10"] for trial in trials]
+
+
+def test_a_damaged_prior_is_named(ingest: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="co_occurrence cannot be read"):
+        load_knn(tmp_path)
+    tuned(tmp_path, ingest)
+    (tmp_path / "prior" / "co_occurrence" / "model.json").write_text('{"kind": "co_occurrence"}')
+    with pytest.raises(ArtifactError, match="Run the stage `prior` again"):
+        load_knn(tmp_path / "prior")
+
+
+def test_curves_are_written(made: tuple[Path, Statistics]) -> None:
+    curve = pq.read_table(made[0] / "curve.parquet")
     assert curve.schema.equals(schema.CURVE)
     assert {"sasrec/train/loss", "sasrec/valid/ndcg_at_10", "sasrec_with_codes/valid/ndcg_at_10"} <= set(curve["name"].to_pylist())
 

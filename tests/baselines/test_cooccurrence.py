@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbqrec_core.baselines.config import KnnConfig
-from bbqrec_core.baselines.cooccurrence import BACKOFF, CoOccurrenceKnn, KnnSettings, collect_pairs, find_neighbours
-from bbqrec_core.baselines.tuning import SETTINGS, random_points, steps_from, tune_knn
 from bbqrec_core.dataset import SequenceDataset
 from bbqrec_core.evaluation.ranking import validation_metrics
+from bbqrec_core.prior.cooccurrence import BACKOFF, CoOccurrenceKnn, KnnSettings, collect_pairs, find_neighbours
+from bbqrec_core.prior.tuning import SETTINGS, Grid, KnnSearch, tune_knn
 
 ALL = 10_000
 
@@ -151,35 +151,53 @@ GRID = {
 }
 
 
-def test_points_are_the_whole_grid_or_a_seeded_choice_of_it() -> None:
-    whole = random_points(KnnConfig(**GRID, trials=48), 0)
-    assert len(whole) == len(set(whole)) == 48
-    some = random_points(KnnConfig(**GRID, trials=20), 3)
+def test_points_drawn_are_the_whole_grid_or_a_seeded_choice_of_it() -> None:
+    grid = Grid(KnnConfig(**GRID))
+    whole = grid.draw(48, np.random.default_rng(0))
+    assert len(whole) == len(set(whole)) == len(grid) == 48
+    some = grid.draw(20, np.random.default_rng(3))
     assert len(set(some)) == 20
     assert set(some) < set(whole)
-    assert some == random_points(KnnConfig(**GRID, trials=20), 3) != random_points(KnnConfig(**GRID, trials=20), 4)
-    assert len(set(random_points(KnnConfig(), 1))) == KnnConfig().trials == 100
+    assert some == grid.draw(20, np.random.default_rng(3)) != grid.draw(20, np.random.default_rng(4))
 
 
-def test_a_step_changes_one_setting_to_the_next_value() -> None:
-    config = KnnConfig(**GRID)
+def test_near_points_differ_in_one_setting_by_one_step() -> None:
+    grid = Grid(KnnConfig(**GRID))
     middle = chosen(2, 50, popularity=0.25, distance_decay=0.0)
-    assert [point.popularity for point in steps_from(middle, "popularity", config)] == [0.0, 0.5]
-    assert steps_from(middle, "window", config) == [chosen(5, 50, popularity=0.25, distance_decay=0.0)]
-    assert steps_from(middle, "backward", config) == []
+    near = grid.near(middle)
+    assert {point.popularity for point in near} == {0.0, 0.25, 0.5} and chosen(5, 50, popularity=0.25, distance_decay=0.0) in near
+    moved = grid.places(near) - grid.places([middle])
+    assert len(near) == 6 and (np.count_nonzero(moved, axis=1) == 1).all(), "up and down in popularity, one step in four others"
+    assert grid.places([chosen(2, 50, popularity=0.25)])[0, SETTINGS.index("popularity")] == 0.5
 
 
-def test_tuning_finds_what_no_step_improves_and_all_users_choose(planted: SequenceDataset) -> None:
-    config = KnnConfig(**GRID, trials=5, sweeps=20, tuning_users=0)
-    knn, trials = tune_knn(planted, config, 10, 1)
+def test_a_small_grid_is_tried_whole_and_the_best_of_it_is_taken(planted: SequenceDataset) -> None:
+    knn, trials = tune_knn(planted, KnnConfig(**GRID, trials=48, tuning_users=0), 10, 1)
     value = {trial.settings: trial.ndcg_at_10 for trial in trials}
-    assert len(value) == len(trials), "no point is tried twice"
+    assert len(value) == len(trials) == 48, "no point is tried twice"
     assert value[knn.settings] == max(value.values()) == validation_metrics(knn, planted.valid)["ndcg_at_10"]
-    near = [point for name in SETTINGS for point in steps_from(knn.settings, name, config)]
-    assert near and all(value[point] <= value[knn.settings] for point in near)
-    few, trials = tune_knn(planted, KnnConfig(**GRID, trials=5, sweeps=0, tuning_users=30, finalists=2), 10, 1)
-    assert [trial.users for trial in trials] == [30] * 5 + [len(planted.valid)] * 2
-    assert few.settings == max(trials[5:], key=lambda trial: trial.ndcg_at_10).settings
+
+
+def test_the_search_is_better_than_as_many_points_at_random(planted: SequenceDataset) -> None:
+    """Means over seeds of the best of 40 trials, on the grid that ships."""
+    found, drawn = [], []
+    for seed in range(5):
+        config = KnnConfig(trials=40, drawn=15, tuning_users=0)
+        trials = tune_knn(planted, config, 10, seed)[1]
+        assert len(trials) == len({trial.settings for trial in trials}) == 40
+        found.append(max(trial.ndcg_at_10 for trial in trials))
+        search = KnnSearch(planted, config, 10, planted.valid)
+        search.judge(Grid(config).draw(40, np.random.default_rng(seed + 100)))
+        drawn.append(max(trial.ndcg_at_10 for trial in search.trials.values()))
+    assert np.mean(found) > np.mean(drawn)
+
+
+def test_all_users_choose_among_finalists(planted: SequenceDataset) -> None:
+    knn, trials = tune_knn(planted, KnnConfig(**GRID, trials=12, drawn=5, tuning_users=30, finalists=2), 10, 1)
+    assert [trial.users for trial in trials] == [30] * 12 + [len(planted.valid)] * 2
+    assert knn.settings == max(trials[12:], key=lambda trial: trial.ndcg_at_10).settings
+    again, same = tune_knn(planted, KnnConfig(**GRID, trials=12, drawn=5, tuning_users=30, finalists=2), 10, 1)
+    assert same == trials and again.settings == knn.settings
 
 
 @pytest.fixture(scope="module")

@@ -100,14 +100,14 @@ def test_a_second_run_redoes_nothing_and_says_so(tiny_home, prefect_api):
     before, runs = data_files(tiny_home), mlflow_rows(tiny_home, "SELECT count(*) FROM runs")
     result = run(tiny_home, prefect_api)
     assert cached(result) == NAMES and made(result) == []
-    assert "0 stages made, 9 cached" in result.stdout
+    assert "0 stages made, 10 cached" in result.stdout
     assert data_files(tiny_home) == before
     assert mlflow_rows(tiny_home, "SELECT count(*) FROM runs") == runs
 
 
 def test_changing_the_learning_rate_retrains_and_embeds_nothing(tiny_home, prefect_api):
     result = run(tiny_home, prefect_api, "--set", "sequence.learning_rate=0.004")
-    assert cached(result) == ["shop", "ingest", "embed", "quantize", "baselines"]
+    assert cached(result) == ["shop", "ingest", "embed", "quantize", "prior", "baselines"]
     assert made(result) == ["train", "evaluate", "register", "report"]
 
 

@@ -134,7 +134,7 @@ def test_tables_that_should_be_there_are_missed(catalogue, tmp_path):
 
 def test_the_sequence_model_trains_on_fused_codes_alone(alone, tmp_path):
     folder, out, _ = alone
-    sequence = SequenceConfig(epochs=1, dimensions=16, layers=1)
+    sequence = SequenceConfig(epochs=1, dimensions=16, layers=1, prior="off")
     profile = make_profile().model_copy(update={"sequence": sequence})
     trained = tmp_path / "train"
     trained.mkdir()

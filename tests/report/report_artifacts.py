@@ -246,7 +246,8 @@ def _write_training(run: Run, rng: np.random.Generator) -> None:
 
     run.write("train", "curve.parquet", curve("", 0.3), schema.CURVE)
     trials = [{"step": step, "name": "co_occurrence/valid/ndcg_at_10", "value": float(rng.uniform(0.2, 0.27))} for step in range(1, 31)]
-    run.write("baselines", "curve.parquet", trials + curve("sasrec/", 0.28), schema.CURVE)
+    run.write("prior", "curve.parquet", trials, schema.CURVE)
+    run.write("baselines", "curve.parquet", curve("sasrec/", 0.28), schema.CURVE)
     weights = [
         {"layer": layer, "head": head, "source": source, "bucket": bucket, "weight": float(rng.normal() / 5)}
         | {"train_share": (bucket + 1) / 15, "label": "same item" if bucket == 4 else f"{bucket / 4:.3f} to {bucket / 4 + 0.25:.3f}"}

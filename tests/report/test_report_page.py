@@ -180,6 +180,7 @@ OPTIONAL = {
     ("quantize", "codebook_health.parquet"): None,
     ("train", "attention_bias.parquet"): "similarity",
     ("train", "curve.parquet"): None,
+    ("prior", "curve.parquet"): None,
     ("baselines", "curve.parquet"): None,
     ("gate_ingest", "result.json"): "gates",
 }

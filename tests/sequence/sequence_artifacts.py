@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from bbqrec_core import schema
+from bbqrec_core.prior.stage import run as tune_prior
 from bbqrec_core.profile import Profile, load_profile
 from bbqrec_core.stage import StageContext
 
@@ -80,7 +81,9 @@ def make_artifacts(root: Path, users: int = 150, seed: int = 5, relabel: np.ndar
     relabel = np.arange(N_ITEMS) if relabel is None else relabel
     write_catalogue(root / "quantize", np.random.default_rng(seed), relabel)
     write_sequences(root / "ingest", np.random.default_rng(seed + 1), relabel, users, test_seed)
-    return {"ingest": root / "ingest", "quantize": root / "quantize"}
+    (root / "prior").mkdir()
+    tune_prior(StageContext(make_profile(), {"ingest": root / "ingest"}, root / "prior", root))
+    return {name: root / name for name in ("ingest", "quantize", "prior")}
 
 
 SMALL = {
@@ -97,7 +100,7 @@ SMALL = {
 
 
 def make_profile(**sequence: object) -> Profile:
-    quick = {"knn": {"trials": 5, "sweeps": 0}}
+    quick = {"knn": {"trials": 5}}
     return load_profile(
         "demo", {"seed": 7, "sequence": {**SMALL, **sequence}, "baselines": quick, "compute": {"device": "cpu", "threads": 1}}
     )

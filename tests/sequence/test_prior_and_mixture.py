@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from sequence_artifacts import N_ITEMS, make_artifacts, make_context
 
 from bbqrec_core.baselines.config import KnnConfig
-from bbqrec_core.baselines.tuning import tune_knn
 from bbqrec_core.dataset import EvalSplit, SequenceDataset
 from bbqrec_core.errors import ArtifactError
 from bbqrec_core.evaluation.metrics import expected_ndcg
 from bbqrec_core.evaluation.ranking import rank_split
+from bbqrec_core.prior.tuning import tune_knn
 from bbqrec_core.sequence import stage
 from bbqrec_core.sequence.evidence import TOP, gather_evidence
 from bbqrec_core.sequence.mixture import Mixture, PriorWeight, stands_in

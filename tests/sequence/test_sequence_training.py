@@ -170,7 +170,7 @@ def save_and_die(*arguments):
     if len(done) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 train._save = save_and_die
-inputs = {name: Path(sys.argv[2]) / name for name in ("ingest", "quantize")}
+inputs = {name: Path(sys.argv[2]) / name for name in ("ingest", "quantize", "prior")}
 stage.run(make_context(Path(sys.argv[1]), inputs, "killed", epochs=4))
 """
 
