@@ -44,14 +44,11 @@ def leaderboard(
         ProfileError: The leaderboard, one of its profiles, or the file of published numbers is wrong.
     """
     path = find_leaderboard(name)
-    spec = load_leaderboard(path)
-    if seeds:
-        spec = Leaderboard.model_validate({**spec.model_dump(), "seeds": seeds})
-    if profiles:
-        unknown = set(profiles) - {split.profile for split in spec.splits}
-        if unknown:
-            raise ProfileError(f"Leaderboard {path} has no split of the profile {', '.join(sorted(unknown))}.", "Leave --only away.")
-        spec = Leaderboard.model_validate({**spec.model_dump(), "splits": [split for split in spec.splits if split.profile in profiles]})
+    whole = load_leaderboard(path)
+    unknown = set(profiles or ()) - {split.profile for split in whole.splits}
+    if unknown:
+        raise ProfileError(f"Leaderboard {path} has no split of the profile {', '.join(sorted(unknown))}.", "Leave --only away.")
+    spec = whole.reduced(seeds or (), profiles or ())
     published = read_published(path.parent / spec.published) if spec.published else []
     _check(spec)
     chapters = [_chapter(spec, split, published) for split in spec.splits]
@@ -59,7 +56,7 @@ def leaderboard(
     target.parent.mkdir(parents=True, exist_ok=True)
     drawn = target.with_suffix(".svg")
     drawn.write_text(picture(spec.title, chapters), encoding="utf-8")
-    target.write_text(page(spec.title, _command(name, seeds, profiles), spec.seeds, chapters, drawn.name), encoding="utf-8")
+    target.write_text(page(spec.title, _command(name, seeds, profiles), chapters, drawn.name), encoding="utf-8")
     return target
 
 
@@ -78,17 +75,17 @@ def _check(spec: Leaderboard) -> None:
 def _chapter(spec: Leaderboard, split: Split, published: list[Published]) -> Chapter:
     runs: dict[str, list[PerUser]] = {}
     data_seed = load_profile(split.profile, split.set).data_seed  # one data set, and one embedding of it, for all seeds
-    for seed in spec.seeds:
+    for seed in spec.seeds_of(split):
         seeds = {"seed": seed, "data_seed": data_seed}
         for model, measured in _evaluate(split, seeds).items():
             runs.setdefault(model, []).append(measured)
         for variant in spec.variants:
             runs.setdefault(variant.name, []).append(_evaluate(split, merge(seeds, variant.set))[NAME])
     own = [model for model in runs if model.startswith(NAME)] + [variant.name for variant in spec.variants]
-    standings = rank_models(runs, NAME, own, spec.seeds[0])
-    data = SequenceDataset.load(_artifact(split, {"seed": spec.seeds[0], "data_seed": data_seed}, "ingest"), 1)
+    standings = rank_models(runs, NAME, own, spec.seeds_of(split)[0])
+    data = SequenceDataset.load(_artifact(split, {"seed": spec.seeds_of(split)[0], "data_seed": data_seed}, "ingest"), 1)
     rows = [row for row in published if split.published and row.dataset == split.published]
-    return Chapter(split.title, split.profile, len(data.test), data.n_items, standings, rows)
+    return Chapter(split.title, split.profile, spec.seeds_of(split), len(data.test), data.n_items, standings, rows)
 
 
 def _evaluate(split: Split, change: Mapping[str, object]) -> dict[str, PerUser]:

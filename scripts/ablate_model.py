@@ -1,10 +1,10 @@
 """Ablates the sequence model on the TEST part, over seeds: each set of overrides beside the profile as it is and beside strong baselines.
 
-    BBQREC_RAW=/path/to/sequences .venv/bin/bbqrec run instruments_2018 --until quantize
+    BBQREC_RAW=/path/to/sequences .venv/bin/bbqrec run instruments_2018 --until prior
     .venv/bin/python scripts/ablate_model.py instruments_2018 --seeds 3 --without sequence.similarity.sources=[]
 
-The co-occurrence kNN is tuned once and serves all; SASRec with codes, and the same with the kNN as prior, are the opponents. All are
-trained on what the stages `ingest` and `quantize` made; choices are made on validation, and the test part is ranked once for each.
+The co-occurrence kNN of the stage `prior` serves all; SASRec with codes, and the same with the kNN as prior, are the opponents. All are
+trained on what the stages up to `prior` made; choices are made on validation, and the test part is ranked once for each.
 Differences are those of seed-averaged NDCG@10 per user to the profile as it is; p is of a paired permutation test, after Holm's correction.
 """
 
@@ -24,8 +24,8 @@ from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.ranking import rank_split, sample_users
 from bbqrec_core.evaluation.significance import compare_with
 from bbqrec_core.home import home_folder
+from bbqrec_core.prior.artifact import load_knn
 from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
-from bbqrec_core.prior.tuning import tune_knn
 from bbqrec_core.profile import Profile
 from bbqrec_core.recommender import Recommender
 from bbqrec_core.sequence.catalogue import load_catalogue
@@ -53,11 +53,11 @@ def main() -> None:
     profile = _profile(arguments.profile, arguments.overrides)
     store = ArtifactStore(home_folder())
     plan = make_plan(profile, store)
-    inputs = {name: store.require(plan[name].ref).path for name in ("ingest", "quantize")}
+    inputs = {name: store.require(plan[name].ref).path for name in ("ingest", "quantize", "prior")}
     if profile.compute.threads:
         torch.set_num_threads(profile.compute.threads)
     data = SequenceDataset.load(inputs["ingest"], profile.sequence.max_history)
-    knn, _ = tune_knn(data, profile.baselines.knn, profile.baselines.max_history, profile.seed)
+    knn = load_knn(inputs["prior"])
     found: dict[str, list[PerUser]] = {}
     for name, measured in _measure(arguments, inputs, data, knn):
         found.setdefault(name, []).append(measured)

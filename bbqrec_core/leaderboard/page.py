@@ -16,6 +16,7 @@ class Chapter:
     Attributes:
         title: What it is called.
         profile: The profile that reads it.
+        seeds: Of the runs.
         users, items: How many users are ranked for, how many items are ranked.
         standings: Of our own runs, the best first.
         published: Rows of the same split.
@@ -23,38 +24,35 @@ class Chapter:
 
     title: str
     profile: str
+    seeds: Sequence[int]
     users: int
     items: int
     standings: Sequence[Standing]
     published: Sequence[Published]
 
 
-def page(title: str, command: str, seeds: Sequence[int], chapters: Sequence[Chapter], picture: str) -> str:
+def page(title: str, command: str, chapters: Sequence[Chapter], picture: str) -> str:
     """The whole page.
 
     Args:
         title: Its heading.
         command: What makes it.
-        seeds: Of the runs.
         chapters: One per split.
         picture: File name of the picture beside the page.
     """
-    said = (
-        f"{len(seeds)} seeds ({', '.join(map(str, seeds))}), of which means are shown, ± their standard deviation"
-        if len(seeds) > 1
-        else f"One seed ({seeds[0]})"
-    )
     parts = [
         f"# {title}",
         "",
-        f"Made by `{command}`; do not edit. {said}. The whole catalogue is ranked for every test user; ties count by expectation. Brackets "
-        "hold 95 % bootstrap intervals over users. Differences are to BBQRec in NDCG@10 with seen items masked, p is of a paired "
-        "permutation test over users after Holm's correction.",
+        f"Made by `{command}`; do not edit. The whole catalogue is ranked for every test user; ties count by expectation. Means over seeds "
+        "are shown, ± their standard deviation; brackets hold 95 % bootstrap intervals over users. Differences are to BBQRec in NDCG@10 "
+        "with seen items masked, p is of a paired permutation test over users after Holm's correction.",
         "",
         f"![NDCG@10 by split]({picture})",
     ]
     for chapter in chapters:
-        parts += ["", f"## {chapter.title}", "", f"Profile `{chapter.profile}`: {chapter.users:,} test users, {chapter.items:,} items.", ""]
+        seeds = f"seed{'s' if len(chapter.seeds) > 1 else ''} {', '.join(map(str, chapter.seeds))}"
+        facts = f"Profile `{chapter.profile}`, {seeds}: {chapter.users:,} test users, {chapter.items:,} items."
+        parts += ["", f"## {chapter.title}", "", facts, ""]
         parts += own_table(chapter.standings)
         if chapter.published:
             parts += ["", "Seen items not masked, as most papers have it, beside published results of the same split:", ""]

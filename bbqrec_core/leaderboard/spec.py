@@ -1,11 +1,12 @@
 """What a leaderboard consists of: the YAML file that `bbqrec leaderboard` is given."""
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from bbqrec_core.config import Section
 from bbqrec_core.errors import ProfileError
@@ -15,12 +16,22 @@ FOLDER = "leaderboards"
 """Package of the leaderboards that ship with the project."""
 
 
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) != len(seeds):
+        raise ValueError("a seed may be named only once")
+    return seeds
+
+
+Seeds = Annotated[tuple[int, ...], AfterValidator(_distinct)]
+
+
 class Split(Section):
     """A data set as a profile reads it."""
 
     profile: str = Field(description="a shipped profile's name, or the path of a YAML file")
     title: str = Field(min_length=1, description="what the page calls it")
     published: str = Field("", description="its name in the file of published numbers; empty = none are known")
+    seeds: Seeds | None = Field(None, min_length=1, description="instead of the leaderboard's own, for a split that takes long")
     set: dict[str, Any] = Field({}, description="profile fields to replace, nested as in a profile")
 
 
@@ -35,17 +46,10 @@ class Leaderboard(Section):
     """A leaderboard's file."""
 
     title: str = Field(min_length=1)
-    seeds: tuple[int, ...] = Field((1, 2, 3, 4, 5), min_length=1, description="each trains anew from `quantize` on, on the same data")
+    seeds: Seeds = Field((1, 2, 3, 4, 5), min_length=1, description="each trains anew from `quantize` on, on the same data")
     published: str = Field("", description="file of published numbers, beside the leaderboard's; empty = none")
     splits: tuple[Split, ...] = Field(min_length=1)
     variants: tuple[Variant, ...] = ()
-
-    @field_validator("seeds")
-    @classmethod
-    def _no_seed_twice(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) != len(seeds):
-            raise ValueError("a seed may be named only once")
-        return seeds
 
     @field_validator("splits")
     @classmethod
@@ -56,6 +60,18 @@ class Leaderboard(Section):
     @classmethod
     def _no_name_twice(cls, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
         return _each_of_its_own(variants, "name")
+
+    def seeds_of(self, split: Split) -> tuple[int, ...]:
+        """The seeds that a split is run with."""
+        return split.seeds or self.seeds
+
+    def reduced(self, seeds: Sequence[int] = (), profiles: Sequence[str] = ()) -> "Leaderboard":
+        """The same with other seeds for every split, or with the splits of some profiles alone; empty changes nothing."""
+        splits = [split for split in self.splits if not profiles or split.profile in profiles]
+        values = self.model_copy(update={"splits": splits}).model_dump()
+        if seeds:
+            values |= {"seeds": seeds, "splits": [{**split, "seeds": None} for split in values["splits"]]}
+        return Leaderboard.model_validate(values)
 
 
 def _each_of_its_own(sections: tuple[Named, ...], field: str) -> tuple[Named, ...]:

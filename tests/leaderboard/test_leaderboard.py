@@ -18,7 +18,7 @@ from bbqrec_core.errors import ArtifactError, ProfileError
 from bbqrec_core.leaderboard.page import Chapter, page
 from bbqrec_core.leaderboard.picture import picture
 from bbqrec_core.leaderboard.published import Published, read_published
-from bbqrec_core.leaderboard.spec import find_leaderboard, load_leaderboard
+from bbqrec_core.leaderboard.spec import Leaderboard, find_leaderboard, load_leaderboard
 from bbqrec_core.leaderboard.standings import PerUser, rank_models, read_ranks
 from bbqrec_core.profile import load_profile, merge
 
@@ -43,6 +43,17 @@ def test_the_shipped_leaderboard_is_sound():
     assert len(spec.seeds) == 5
 
 
+def test_a_split_may_have_seeds_of_its_own_until_others_are_asked_for():
+    splits = [{"profile": "demo", "title": "A"}, {"profile": "gift_cards", "title": "B", "seeds": [7]}]
+    spec = Leaderboard.model_validate({"title": "T", "seeds": [1, 2], "splits": splits})
+    assert [spec.seeds_of(split) for split in spec.splits] == [(1, 2), (7,)]
+    asked = spec.reduced([3, 4])
+    assert [asked.seeds_of(split) for split in asked.splits] == [(3, 4)] * 2
+    only = spec.reduced(profiles=["gift_cards"])
+    assert [only.seeds_of(split) for split in only.splits] == [(7,)]
+    assert spec.reduced() == spec
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -50,6 +61,7 @@ def test_the_shipped_leaderboard_is_sound():
         ("title: A\nsplits: []\n", "splits"),
         ("title: A\nsplits: [{profile: demo, title: B, publisched: C}]\n", "publisched"),
         ("title: A\nseeds: [1, 1]\nsplits: [{profile: demo, title: B}]\n", "only once"),
+        ("title: A\nsplits: [{profile: demo, title: B, seeds: [2, 2]}]\n", "only once"),
         ("title: A\nsplits: [{profile: demo, title: B}, {profile: demo, title: B}]\n", "title of its own"),
         ("title: [\n", "cannot be read"),
     ],
@@ -155,12 +167,12 @@ def chapter() -> Chapter:
         Published("shop", "no NDCG", False, 0.2, None, "a paper"),
         Published("shop", "masked", True, 0.2, 0.11, "a paper"),
     ]
-    return Chapter("A shop", "demo", 2, 9, rank_models(runs, "BBQRec", ["BBQRec"], 1), published)
+    return Chapter("A shop", "demo", [3], 2, 9, rank_models(runs, "BBQRec", ["BBQRec"], 1), published)
 
 
 def test_the_page_sets_published_results_among_ours_where_they_may_be_compared():
-    text = page("Board", "bbqrec leaderboard mine", [3], [chapter()], "board.svg")
-    assert "One seed (3)" in text and "![NDCG@10 by split](board.svg)" in text
+    text = page("Board", "bbqrec leaderboard mine", [chapter()], "board.svg")
+    assert "Profile `demo`, seed 3: 2 test users, 9 items." in text and "![NDCG@10 by split](board.svg)" in text
     table = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line]
     assert table[1].startswith("| **BBQRec** | 0.6000 [")
     assert "a \\| b <c>" in table[2] and "-0.4500" in table[2]
