@@ -74,9 +74,10 @@ def encode_items(
         keep("starts", rows, start)
         keep("behaviour", rows, behaviour)
         for name, vectors in encoded.aligned.items():
-            if len(model.modalities) > 1:  # else the plain chain is the fused one up to its last level
-                prefix, residual = quantizer.prefix(vectors)
-            keep(f"codes/{name}", rows, quantizer.complete(prefix, residual))
+            plain = model.quantizer_of(name)
+            if len(model.modalities) > 1 or plain is not quantizer:  # else the plain chain is the fused one up to its last level
+                prefix, residual = plain.prefix(vectors)
+            keep(f"codes/{name}", rows, plain.complete(prefix, residual))
         for name, vectors in encoded.specific.items():
             keep(f"specific/{name}", rows, vectors)
             keep(f"aligned/{name}", rows, encoded.aligned[name])

@@ -99,6 +99,9 @@ class QuantizationConfig(Section):
         max_length=8,
         description="codes per residual level; 64 suits some hundred items, 256 some ten thousand",
     )
+    shared_codebooks: bool = Field(
+        True, description="let the chains of text, image and behaviour go through the fused chain's codebooks; if false, each has its own"
+    )
     dimensions: int = Field(64, ge=4, le=1024, description="of the space that modalities, behaviour and codebooks share")
     hidden: int = Field(256, ge=4, description="width of the encoders' and decoders' hidden layer")
     encoder_dropout: float = Field(0.1, ge=0, lt=1, description="on the hidden layer of the behaviour-aligned encoders, in training")

@@ -19,6 +19,8 @@ Features = Mapping[str, torch.Tensor]
 """Per modality float32 [n, d_m]."""
 Masks = Mapping[str, torch.Tensor]
 """Per modality bool [n]: whether the item has it."""
+BEHAVIOUR = "behaviour"
+"""The chain of z, among those of the modalities."""
 
 
 def mlp(inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> nn.Sequential:
@@ -116,7 +118,8 @@ class BehaviourQuantizer(nn.Module):
         anchor: What z started from, float32 [n_items, d].
         has_behaviour: bool [n_items]; where false z is neither used nor learned.
         foretell: Z, the regression of z on content.
-        quantizer: The shared codebooks.
+        quantizer: The fused chain's codebooks, which all chains share unless the profile says otherwise.
+        own: By chain its own codebooks, where none are shared: the modalities and BEHAVIOUR.
     """
 
     anchor: torch.Tensor
@@ -139,12 +142,26 @@ class BehaviourQuantizer(nn.Module):
         self.register_buffer("has_behaviour", torch.zeros(n_items, dtype=torch.bool))
         self.foretell = mlp(config.dimensions, config.hidden, config.dimensions, config.encoder_dropout)
         self.quantizer = ResidualQuantizer(config.codebook_sizes, config.dimensions, config.behaviour_in_last_level)
+        chains = () if config.shared_codebooks else (*self.modalities, BEHAVIOUR)
+        self.own = nn.ModuleDict({name: ResidualQuantizer(config.codebook_sizes, config.dimensions, 0.0) for name in chains})
 
     def coder(self, modality: str) -> ModalityCoder:
         """The coder of a modality."""
         module = self.coders[modality]
         assert isinstance(module, ModalityCoder)
         return module
+
+    def quantizer_of(self, chain: str) -> ResidualQuantizer:
+        """The codebooks of the plain chain of a modality or of BEHAVIOUR."""
+        if chain not in self.own:
+            return self.quantizer
+        module = self.own[chain]
+        assert isinstance(module, ResidualQuantizer)
+        return module
+
+    def codebooks(self) -> list[nn.Parameter]:
+        """The codebooks of all chains."""
+        return [*self.quantizer.parameters(), *self.own.parameters()]
 
     def normalise(self, vectors: torch.Tensor) -> torch.Tensor:
         """The one normalisation that b, z and the fusion share before level 1: LN without parameters, so that nothing can shrink it."""

@@ -21,12 +21,12 @@ from torch.nn import functional as F
 from bbqrec_core.errors import StageError
 from bbqrec_core.progress import track
 from bbqrec_core.quantization.behaviour import behaviour_vectors, cooccurrence, shifted_ppmi
-from bbqrec_core.quantization.codebook import Quantized, masked_mean
+from bbqrec_core.quantization.codebook import Quantized, ResidualQuantizer, masked_mean
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.data import TrainingData
 from bbqrec_core.quantization.kmeans import nearest
 from bbqrec_core.quantization.losses import Club, SequenceContrast, info_nce, symmetric_info_nce
-from bbqrec_core.quantization.model import BehaviourQuantizer, Encoded
+from bbqrec_core.quantization.model import BEHAVIOUR, BehaviourQuantizer, Encoded
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class Trainer:
 
     def _parameter_groups(self) -> list[dict]:
         """Weight decay on the encoders only: on codes and z it would work against what they are to keep."""
-        plain = [self.model.behaviour, *self.model.quantizer.parameters()]
+        plain = [self.model.behaviour, *self.model.codebooks()]
         rest = [parameter for parameter in self.trained if all(parameter is not other for other in plain)]
         return [{"params": rest, "weight_decay": self.config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
@@ -188,9 +188,9 @@ class Trainer:
         losses: dict[str, torch.Tensor] = {}
         of_modality: dict[str, Quantized] = {}
         if self.quantizing:
-            of_modality = {name: model.quantizer(vectors, mask=encoded.present[name]) for name, vectors in encoded.aligned.items()}
+            of_modality = {name: model.quantizer_of(name)(vectors, mask=encoded.present[name]) for name, vectors in encoded.aligned.items()}
             fused = model.quantize_fused(encoded, self._training_behaviour(encoded, items))
-            chains = [fused, *of_modality.values(), model.quantizer(model.normalise(own), mask=known)]
+            chains = [fused, *of_modality.values(), model.quantizer_of(BEHAVIOUR)(model.normalise(own), mask=known)]
             losses["codebook"] = torch.stack([chain.codebook_loss for chain in chains]).mean()
             losses["commitment"] = config.commitment_weight * torch.stack([chain.commitment_loss for chain in chains]).mean()
         quantized = {name: chain.vectors for name, chain in of_modality.items()} if self.quantizing else encoded.aligned
@@ -303,6 +303,18 @@ class Trainer:
             parts.append((self.model.fuse(encoded, behaviour), behaviour))
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
+    @torch.no_grad()
+    def _plain_inputs(self, chain: str, items: torch.Tensor) -> torch.Tensor:
+        """What a chain of its own starts from, for the items that have it, float32 [n, d]."""
+        if chain == BEHAVIOUR:
+            known = items.to(self.device)[self.model.has_behaviour[items.to(self.device)]]
+            return self.model.normalise(self.model.behaviour[known].detach())
+        parts = []
+        for part in items.split(ENCODE_BATCH):
+            encoded = self._encode(part.to(self.device), with_specific=False)
+            parts.append(encoded.aligned[chain][encoded.present[chain]])
+        return torch.cat(parts)
+
     def start_codebooks(self) -> None:
         """Set the codebooks by k-means on fitted items as they are encoded now; from here on steps quantize."""
         items = self.fitted
@@ -310,18 +322,27 @@ class Trainer:
             items = items[torch.randperm(len(items), generator=self.generator)[: self.config.kmeans_items].sort().values]
         start, behaviour = self._fused_inputs(items)
         self.model.quantizer.start_codebooks(start, behaviour, self.config.kmeans_iterations, self.generator)
+        for chain in self.model.own:
+            inputs = self._plain_inputs(chain, items)
+            self.model.quantizer_of(chain).start_codebooks(inputs, torch.zeros_like(inputs), self.config.kmeans_iterations, self.generator)
         self.quantizing = True
 
     @torch.no_grad()
     def _revive(self) -> int:
-        """Move codes that no fitted item's fused chain uses onto the inputs that their level serves worst; return how many."""
+        """Move codes that no fitted item uses onto the inputs that their level serves worst; return how many."""
         items = self.fitted
         if len(items) > self.config.kmeans_items:
             items = items[torch.randperm(len(items), generator=self.generator)[: self.config.kmeans_items].sort().values]
         start, behaviour = self._fused_inputs(items)
-        chain = self.model.quantizer(start, behaviour)
+        revived = self._revive_unused(self.model.quantizer, self.model.quantizer(start, behaviour))
+        for name in self.model.own:
+            quantizer = self.model.quantizer_of(name)
+            revived += self._revive_unused(quantizer, quantizer(self._plain_inputs(name, items)))
+        return revived
+
+    def _revive_unused(self, quantizer: ResidualQuantizer, chain: Quantized) -> int:
         revived = 0
-        for level, codebook in enumerate(self.model.quantizer.codebooks):
+        for level, codebook in enumerate(quantizer.codebooks):
             used = torch.bincount(chain.codes[:, level], minlength=len(codebook))
             dead = torch.nonzero(used == 0).flatten()
             if not len(dead):

@@ -39,14 +39,14 @@ class BbqrecTokenizer(Tokenizer):
         return {name: levels for name, levels in sizes.items() if levels}
 
     def codebooks(self) -> Codebooks:
-        """The shared stack, with behaviour in its last level."""
+        """The fused chain's stack, with behaviour in its last level."""
         return Codebooks.of(self.model.quantizer)
 
     def vectors(self, fused: np.ndarray, modality_codes: Mapping[str, np.ndarray], present: Masks) -> dict[str, torch.Tensor]:
         """Sums of the codes' vectors."""
         device = self.model.behaviour.device
         return {
-            source: self.model.quantizer.decode(torch.from_numpy(codes).to(device)).cpu()
+            source: self.model.quantizer_of(source).decode(torch.from_numpy(codes).to(device)).cpu()
             for source, codes in sources(modality_codes, fused).items()
         }
 
