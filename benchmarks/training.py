@@ -16,11 +16,13 @@ from bbqrec_core.baselines.sasrec import code_rows
 from bbqrec_core.baselines.sasrec_training import NDCG, train_sasrec
 from bbqrec_core.dataset import EvalSplit, SequenceDataset, load_semantic_ids
 from bbqrec_core.evaluation.metrics import expected_ndcg
-from bbqrec_core.evaluation.ranking import sample_users
+from bbqrec_core.evaluation.ranking import mask_histories, rank_targets, sample_users, seen_items
 from bbqrec_core.profile import Profile
 from bbqrec_core.schema import FUSED
 from bbqrec_core.sequence.catalogue import load_catalogue
+from bbqrec_core.sequence.mixture import batches
 from bbqrec_core.sequence.model import SequenceModel
+from bbqrec_core.sequence.search import beam_search
 from bbqrec_core.sequence.similarity import similarity_spec
 from bbqrec_core.sequence.train import identity_of, make_fabric, reproducible, train
 from bbqrec_core.sequence.windows import Windows
@@ -31,6 +33,8 @@ BATCH = 64
 """Prefixes in a step of T5's."""
 RATE = 1e-3
 BEAMS, K = 20, 10
+AT_A_TIME = 256
+"""Users searched for at once."""
 VALID = "valid/ndcg_at_10"
 
 
@@ -41,10 +45,12 @@ class Training:
     Attributes:
         epoch_seconds: A pass over all train interactions.
         curve: Seconds of training so far, and NDCG@10 of the judges, seen items masked.
+        model: What came of it, where it is ours: the best epoch's.
     """
 
     epoch_seconds: float
     curve: list[tuple[float, float]]
+    model: SequenceModel | None = None
 
     @property
     def best(self) -> float:
@@ -91,7 +97,7 @@ def train_ours(subject: Subject, rounds: int, fields: dict[str, object] | None =
     catalogue = load_catalogue(subject.quantize, subject.data.train_counts)
     windows = Windows.cut(subject.data.train_offsets, subject.data.train_items, profile.sequence.max_history)
 
-    def run(epochs: int, judges: EvalSplit) -> list[tuple[int, str, float]]:
+    def run(epochs: int, judges: EvalSplit) -> tuple[SequenceModel, list[tuple[int, str, float]]]:
         config = profile.sequence.model_copy(update={"epochs": epochs, **(fields or {})})
         similarity = similarity_spec(config.similarity, catalogue, profile.seed)
         fabric = make_fabric(profile.compute.device, config.precision)
@@ -99,13 +105,34 @@ def train_ours(subject: Subject, rounds: int, fields: dict[str, object] | None =
             model = SequenceModel(config, catalogue, similarity)
         with tempfile.TemporaryDirectory() as scratch:
             identity = identity_of(config, profile.seed, catalogue.digest(), windows, judges)
-            return train(model, windows, judges, config, profile.seed, fabric, Path(scratch), identity).curve
+            return model, train(model, windows, judges, config, profile.seed, fabric, Path(scratch), identity).curve
 
     one = sample_users(subject.data.valid, 1, profile.seed)
     seconds = seconds_an_epoch(lambda epochs: run(epochs, one), rounds)
     command.tell(f"ours: {seconds:.1f} s an epoch")
-    curve = run(profile.sequence.epochs, subject.judges)
-    return Training(seconds, [(epoch * seconds, value) for epoch, name, value in curve if name == VALID])
+    model, curve = run(profile.sequence.epochs, subject.judges)
+    return Training(seconds, [(epoch * seconds, value) for epoch, name, value in curve if name == VALID], model.eval())
+
+
+@torch.no_grad()
+def search_quality(model: SequenceModel, judges: EvalSplit) -> tuple[float, float]:
+    """NDCG@10 of the generative head alone, seen items masked: by the exact score of every item, and by the beam that T5 has too."""
+    assert model.decoder is not None
+    exact, beam = [], []
+    for place in batches(len(judges), AT_A_TIME):
+        histories, targets = torch.from_numpy(judges.histories[place]), torch.from_numpy(judges.targets[place])
+        hidden = model.hidden(histories)
+        rows, seen = seen_items(judges, place)
+        scores = mask_histories(model.decoder.score_all(hidden), rows, seen, targets)
+        above, tied = rank_targets(scores, targets)
+        exact.append(expected_ndcg(above.numpy(), tied.numpy(), K))
+        other = seen != targets[rows]
+        closed = torch.full((len(targets), int(torch.bincount(rows, minlength=1).max())), -1)
+        closed[rows, torch.arange(len(rows)) - torch.searchsorted(rows, rows)] = torch.where(other, seen, -1)
+        found = beam_search(model.decoder, hidden, closed, BEAMS, K)[0] == targets[:, None]
+        places = torch.where(found.any(1), found.int().argmax(1), K).numpy()
+        beam.append(expected_ndcg(places, np.zeros_like(places), K))
+    return float(np.concatenate(exact).mean()), float(np.concatenate(beam).mean())
 
 
 def train_sasrec_with_codes(subject: Subject, rounds: int) -> Training:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from bbqrec_core.dataset import EvalSplit, SequenceDataset
-from benchmarks.search import random_ids
+from benchmarks.search import make_model, random_ids
 from benchmarks.t5 import T5Recommender
-from benchmarks.training import Training, judge_tiger, prefixes, seconds_an_epoch
+from benchmarks.training import Training, judge_tiger, prefixes, search_quality, seconds_an_epoch
 
 PROJECT = Path(__file__).parents[2]
 TINY = PROJECT / "tests" / "tiny.yaml"
@@ -63,6 +63,16 @@ def test_t5_learns_what_follows_and_padding_does_not_matter():
     assert judge_tiger(peer, judges) > max(0.9, before)
 
 
+def test_a_beam_as_wide_as_the_catalogue_has_the_exact_quality():
+    model, rng = make_model(random_ids(20, 1), 1), np.random.default_rng(2)
+    histories = rng.integers(20, size=(300, 4))
+    judges = split(histories.tolist(), rng.integers(20, size=300).tolist())  # some targets were seen, some items twice
+    exact, beam = search_quality(model, judges)
+    assert beam == pytest.approx(exact, abs=1e-12) and exact > 0
+    narrow = search_quality(make_model(random_ids(3000, 1), 1), judges)
+    assert narrow[1] <= narrow[0]
+
+
 @pytest.mark.slow
 def test_the_command_measures_and_prints_what_it_writes(tmp_path):
     out = tmp_path / "report.md"
@@ -71,3 +81,4 @@ def test_the_command_measures_and_prints_what_it_writes(tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert out.read_text(encoding="utf-8").strip() == ran.stdout.strip()
     assert "| TIGER (T5) |" in ran.stdout and "times SASRec's, at most 1.5" in ran.stdout
+    assert "by exact scoring" in ran.stdout
