@@ -9,12 +9,13 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import yaml
+from filelock import FileLock
 
 from bbqrec_core.errors import ServiceError
 from bbqrec_core.home import home_folder
@@ -63,11 +64,17 @@ def connect() -> "MlflowClient":
 
     mlflow.set_tracking_uri(uri)
     try:
-        client = mlflow.MlflowClient()
-        client.search_experiments(max_results=1)
+        with _one_at_a_time(uri):
+            client = mlflow.MlflowClient()
+            client.search_experiments(max_results=1)
     except Exception as error:
         raise ServiceError(f"MLflow cannot be used at {uri}: {error}", WAY_OUT) from None
     return client
+
+
+def _one_at_a_time(uri: str) -> AbstractContextManager[object]:
+    """While an own database is opened, or an experiment looked for: the first creates what is missing, and no other may be doing so too."""
+    return FileLock(home_folder() / "mlflow" / "opening.lock") if uri.startswith("sqlite") else nullcontext()
 
 
 def require_reachable() -> str:
@@ -148,11 +155,13 @@ class PipelineTracking:
                 self.client().log_artifact(self._parent, str(path))
 
     def _experiment(self) -> str:
-        found = self.client().get_experiment_by_name(self._profile.experiment)
-        if found is not None:
-            return found.experiment_id
-        location = (home_folder() / "mlflow" / "artifacts").as_uri() if tracking_uri().startswith("sqlite") else None
-        return self.client().create_experiment(self._profile.experiment, artifact_location=location)
+        client, uri = self.client(), tracking_uri()
+        with _one_at_a_time(uri):
+            found = client.get_experiment_by_name(self._profile.experiment)
+            if found is not None:
+                return found.experiment_id
+            location = (home_folder() / "mlflow" / "artifacts").as_uri() if uri.startswith("sqlite") else None
+            return client.create_experiment(self._profile.experiment, artifact_location=location)
 
     def _create_run(self, experiment: str, name: str, tags: dict[str, str]) -> str:
         return self.client().create_run(experiment, run_name=name, tags={PROCESS_TAG: identity(), **tags}).info.run_id

@@ -38,9 +38,9 @@ class KnnConfig(Section):
     rarity: Exponents = Field(
         (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0), min_length=1, description="grid: a history item weighs its count to the minus this"
     )
-    trials: int = Field(170, ge=1, description="grid points tried; all of them where there are no more")
-    drawn: int = Field(50, ge=2, description="how many of the trials are drawn at random; a Gaussian process picks the others")
-    tuning_users: int = Field(4000, ge=0, description="validation users (a seeded sample) that judge trials; 0 = all")
+    trials: int = Field(200, ge=1, description="grid points tried; all of them where there are no more")
+    drawn: int = Field(60, ge=2, description="how many of the trials are drawn at random; a Gaussian process picks the others")
+    tuning_users: int = Field(8000, ge=0, description="validation users (a seeded sample) that judge trials; 0 = all")
     finalists: int = Field(12, ge=1, description="best trials that are judged again by all validation users; the best of them is taken")
 
     @field_validator(

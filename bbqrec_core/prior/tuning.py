@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sklearn.gaussian_process import GaussianProcessRegressor
 
 SETTINGS = tuple(field.name for field in fields(KnnSettings))
-AT_A_TIME = 6
+AT_A_TIME = 4
 """Points tried before the process is asked again."""
 ANYWHERE = 2000
 """Points all over the grid of which the process is asked each time, beside those near the best."""
