@@ -26,7 +26,7 @@ class TrieMask(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Forbid by minus infinity; the first of `input_ids` starts the decoder, and each further one is a code."""
-        nodes = torch.zeros(len(input_ids), dtype=torch.int64)
+        nodes = torch.zeros(len(input_ids), dtype=torch.int64, device=input_ids.device)
         level = input_ids.shape[1] - 1
         for depth in range(level):
             nodes = self.trie.child(nodes, (input_ids[:, depth + 1] - FIRST - depth * self.codes).clamp(0, self.codes - 1))
@@ -43,11 +43,12 @@ class T5Recommender:
         ids: Semantic IDs, distinct, int64 [n_items, levels].
         codes: Codes of a level.
         seed: Of the weights.
+        device: Where it computes.
     """
 
-    def __init__(self, ids: torch.Tensor, codes: int, seed: int) -> None:
+    def __init__(self, ids: torch.Tensor, codes: int, seed: int, device: str = "cpu") -> None:
         self.levels = ids.shape[1]
-        self.tokens = ids + FIRST + torch.arange(self.levels) * codes
+        self.tokens = (ids + FIRST + torch.arange(self.levels) * codes).to(device)
         torch.manual_seed(seed)
         self.model = T5ForConditionalGeneration(
             T5Config(
@@ -62,8 +63,9 @@ class T5Recommender:
                 eos_token_id=END,
             )
         ).eval()
+        self.model.to(device)
         self.model.generation_config.decoder_start_token_id = PAD
-        self.trie = Trie(ids)
+        self.trie = Trie(ids).to(device)
         self.codes = codes
         self.item_of = {tuple(row): item for item, row in enumerate(self.tokens.tolist())}
         self.after: dict[tuple[int, ...], list[int]] = {}

@@ -52,9 +52,16 @@ def test_models_run_on_a_bare_gpu_box(package):
         assert not foreign, f"{path} imports {foreign}"
 
 
-def test_models_are_imported_without_what_a_bare_gpu_box_lacks():
-    absent = ["yaml", "prefect", "mlflow", "duckdb", "polars", "pandas", "great_expectations", "filelock", "jinja2", "scipy", "sklearn"]
-    modules = [f"bbqrec_core.{package}.stage" for package in BARE_PACKAGES]
+ABSENT = ["prefect", "mlflow", "duckdb", "polars", "pandas", "great_expectations", "filelock", "jinja2", "scipy", "sklearn", "psutil"]
+STAGE_MODULES = [f"bbqrec_core.{package}.stage" for package in BARE_PACKAGES]
+
+
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [(STAGE_MODULES, ["yaml", *ABSENT]), (["benchmarks.gpu"], ABSENT)],  # transformers brings YAML
+    ids=["models", "benchmark"],
+)
+def test_what_a_bare_gpu_box_lacks_is_not_imported(modules, absent):
     code = f"import sys, importlib\nfor name in {absent}: sys.modules[name] = None\nfor name in {modules}: importlib.import_module(name)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.search import random_ids
+from benchmarks.random_catalogue import random_ids
 from benchmarks.t5 import T5Recommender
 
 PROJECT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bbqrec_core.dataset import EvalSplit, SequenceDataset
-from benchmarks.search import make_model, random_ids
+from benchmarks.random_catalogue import make_model, random_ids
 from benchmarks.t5 import T5Recommender
 from benchmarks.training import Training, judge_tiger, prefixes, search_quality, seconds_an_epoch
 
