@@ -31,16 +31,17 @@ def per_user(ndcg: list[float]) -> PerUser:
     return {(masked, metric): values * (1.0 if masked else 0.5) for masked in (True, False) for metric in ("ndcg", "recall")}
 
 
-def test_the_shipped_leaderboard_is_sound():
-    path = find_leaderboard("research")
+@pytest.mark.parametrize("name", ["research", "parts"])
+def test_a_shipped_leaderboard_is_sound(name):
+    path = find_leaderboard(name)
     spec = load_leaderboard(path)
-    published = read_published(path.parent / spec.published)
+    published = read_published(path.parent / spec.published) if spec.published else []
     for split in spec.splits:
         for change in ({}, *(variant.set for variant in spec.variants)):
             load_profile(split.profile, merge(split.set, change))
-        assert [row for row in published if row.dataset == split.published], f"nothing published of {split.published}"
+        known = [row for row in published if row.dataset == split.published]
+        assert known or not split.published, f"nothing published of {split.published}"
     assert all(row.ndcg is not None or row.recall is not None for row in published)
-    assert len(spec.seeds) == 5
 
 
 def test_a_split_may_have_seeds_of_its_own_until_others_are_asked_for():
