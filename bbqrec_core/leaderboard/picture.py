@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from bbqrec_core.leaderboard.page import Chapter
-from bbqrec_core.report.charts import Bar, interval_bars
+from bbqrec_core.report.charts import Bar, interval_bars, interval_bars_height
 from bbqrec_core.report.svg import WIDE, element, text
 
 HEADING = 34.0
@@ -30,7 +30,7 @@ def picture(title: str, chapters: Sequence[Chapter]) -> str:
             text(MARGIN, y + 18, chapter.title, css="heading"),
             element("g", drawn, transform=f"translate({MARGIN:g} {y + HEADING:g})"),
         ]
-        y += HEADING + _height(len(bars)) + MARGIN
+        y += HEADING + interval_bars_height(len(bars)) + MARGIN
     width = WIDE + 2 * MARGIN
     return str(
         element(
@@ -56,8 +56,3 @@ def _bars(chapter: Chapter) -> list[Bar]:
     known = sorted((row for row in chapter.published if not row.masked and row.ndcg is not None), key=lambda row: -(row.ndcg or 0))
     bars += [Bar(f"{row.model}*", row.ndcg or 0.0, None, None, False) for row in known[:MOST_PUBLISHED]]
     return sorted(bars, key=lambda bar: -bar.value)
-
-
-def _height(bars: int) -> float:
-    """Of what `interval_bars` draws."""
-    return 34.0 * bars + 48.0

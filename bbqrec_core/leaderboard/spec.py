@@ -67,7 +67,7 @@ class Leaderboard(Section):
 
     def reduced(self, seeds: Sequence[int] = (), profiles: Sequence[str] = ()) -> "Leaderboard":
         """The same with other seeds for every split, or with the splits of some profiles alone; empty changes nothing."""
-        splits = [split for split in self.splits if not profiles or split.profile in profiles]
+        splits = tuple(split for split in self.splits if not profiles or split.profile in profiles)
         values = self.model_copy(update={"splits": splits}).model_dump()
         if seeds:
             values |= {"seeds": seeds, "splits": [{**split, "seeds": None} for split in values["splits"]]}

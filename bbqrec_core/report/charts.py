@@ -27,6 +27,10 @@ from bbqrec_core.report.svg import (
 )
 
 
+BAR, ABOVE, BELOW = 34.0, 8.0, 40.0
+"""Heights in `interval_bars`: of a row, and of what stands above and below all rows."""
+
+
 @dataclass(frozen=True)
 class Series:
     """A line.
@@ -129,11 +133,16 @@ def lines(series: Sequence[Series], y_title: str, x_title: str, description: str
     return drawing(width, height, description, *shapes, css="chart broad" if wide else "chart panel")
 
 
+def interval_bars_height(bars: int) -> float:
+    """Height of what `interval_bars` draws."""
+    return ABOVE + BAR * bars + BELOW
+
+
 def interval_bars(bars: Sequence[Bar], x_title: str, description: str) -> Markup:
     """Horizontal bars with intervals as whiskers, values written at the right."""
-    row, top, bottom = 34.0, 8.0, 40.0
+    row, top, bottom = BAR, ABOVE, BELOW
     left = min(max((len(bar.name) for bar in bars), default=4) * 7.4 + 14, 300.0)
-    right, height = 62.0, top + row * len(bars) + bottom
+    right, height = 62.0, interval_bars_height(len(bars))
     high = max([bar.high if bar.high is not None else bar.value for bar in bars] + [bar.value for bar in bars], default=1.0) or 1.0
     across = Scale(0, high * 1.02, left, WIDE - right)
     shapes = _vertical_grid(across, top, height - bottom)
