@@ -26,7 +26,6 @@ from bbqrec_core.report.svg import (
     tick_label,
 )
 
-
 BAR, ABOVE, BELOW = 34.0, 8.0, 40.0
 """Heights in `interval_bars`: of a row, and of what stands above and below all rows."""
 
