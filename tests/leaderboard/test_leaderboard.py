@@ -212,7 +212,7 @@ def test_a_leaderboard_made_for_real_goes_on_where_it_was(tmp_path):
         pages.append((tmp_path / "docs" / "board.md").read_text())
         assert (tmp_path / "docs" / "board.svg").exists()
     assert pages[0] == pages[1]
-    assert "One seed (1)" in pages[0] and "**plain attention**" in pages[0] and "| TIGER | 0.0700 |" in pages[0]
+    assert "seed 1: " in pages[0] and "**plain attention**" in pages[0] and "| TIGER | 0.0700 |" in pages[0]
 
 
 def test_a_split_that_is_not_there_is_told_before_anything_starts(tmp_path):
