@@ -136,18 +136,18 @@ class ResidualQuantizer(nn.Module):
         return torch.stack([codebook[codes[:, level]] for level, codebook in enumerate(self.codebooks)]).sum(0)
 
     @torch.no_grad()
-    def start_codebooks(self, start: torch.Tensor, behaviour: torch.Tensor, iterations: int, generator: torch.Generator) -> None:
-        """Set every codebook by k-means on the fused chain's inputs at its level, and rho from the last residual.
+    def start_codebooks(self, start: torch.Tensor, behaviour: torch.Tensor | None, iterations: int, generator: torch.Generator) -> None:
+        """Set every codebook by k-means on a chain's inputs at its level, and of the fused chain rho from the last residual.
 
         Args:
-            start: Fused vectors of the encoded items, float32 [n, d].
-            behaviour: Their z', float32 [n, d].
+            start: What the chain of the encoded items starts from, float32 [n, d].
+            behaviour: Their z' for the fused chain, float32 [n, d]; None for a plain chain.
             iterations: Of Lloyd's algorithm.
             generator: CPU generator.
         """
         residual = start
         for level, codebook in enumerate(self.codebooks):
-            if level == len(self.codebooks) - 1:
+            if level == len(self.codebooks) - 1 and behaviour is not None:
                 self.residual_scale.fill_(float(residual.square().mean().sqrt().clamp_min(1e-3)))
                 residual = self.last_input(residual, behaviour)
             codebook.copy_(kmeans(residual, len(codebook), generator, iterations).to(codebook.device))

@@ -307,7 +307,8 @@ class Trainer:
     def _plain_inputs(self, chain: str, items: torch.Tensor) -> torch.Tensor:
         """What a chain of its own starts from, for the items that have it, float32 [n, d]."""
         if chain == BEHAVIOUR:
-            known = items.to(self.device)[self.model.has_behaviour[items.to(self.device)]]
+            items = items.to(self.device)
+            known = items[self.model.has_behaviour[items]]
             return self.model.normalise(self.model.behaviour[known].detach())
         parts = []
         for part in items.split(ENCODE_BATCH):
@@ -315,24 +316,26 @@ class Trainer:
             parts.append(encoded.aligned[chain][encoded.present[chain]])
         return torch.cat(parts)
 
+    def _some_fitted(self) -> torch.Tensor:
+        """The fitted items, or as many of them at random as k-means is to be given."""
+        if len(self.fitted) <= self.config.kmeans_items:
+            return self.fitted
+        return self.fitted[torch.randperm(len(self.fitted), generator=self.generator)[: self.config.kmeans_items].sort().values]
+
     def start_codebooks(self) -> None:
         """Set the codebooks by k-means on fitted items as they are encoded now; from here on steps quantize."""
-        items = self.fitted
-        if len(items) > self.config.kmeans_items:
-            items = items[torch.randperm(len(items), generator=self.generator)[: self.config.kmeans_items].sort().values]
+        items = self._some_fitted()
         start, behaviour = self._fused_inputs(items)
         self.model.quantizer.start_codebooks(start, behaviour, self.config.kmeans_iterations, self.generator)
         for chain in self.model.own:
             inputs = self._plain_inputs(chain, items)
-            self.model.quantizer_of(chain).start_codebooks(inputs, torch.zeros_like(inputs), self.config.kmeans_iterations, self.generator)
+            self.model.quantizer_of(chain).start_codebooks(inputs, None, self.config.kmeans_iterations, self.generator)
         self.quantizing = True
 
     @torch.no_grad()
     def _revive(self) -> int:
         """Move codes that no fitted item uses onto the inputs that their level serves worst; return how many."""
-        items = self.fitted
-        if len(items) > self.config.kmeans_items:
-            items = items[torch.randperm(len(items), generator=self.generator)[: self.config.kmeans_items].sort().values]
+        items = self._some_fitted()
         start, behaviour = self._fused_inputs(items)
         revived = self._revive_unused(self.model.quantizer, self.model.quantizer(start, behaviour))
         for name in self.model.own:

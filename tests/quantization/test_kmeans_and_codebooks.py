@@ -74,6 +74,18 @@ def test_plain_chain_is_greedy_residual_coding(started):
     torch.testing.assert_close(result.vectors, quantizer.decode(result.codes))
 
 
+def test_a_plain_chain_starts_from_the_residuals_that_it_quantizes():
+    quantizer = ResidualQuantizer([6, 5, 7], 8, behaviour_weight=0.0)
+    start = F.layer_norm(torch.randn(200, 8, generator=generator(4)), (8,))
+    quantizer.start_codebooks(start, None, 20, generator())
+    result = quantizer(start)
+    left = [float(vectors.square().sum(1).mean()) for vectors in (*result.inputs, result.inputs[-1] - result.chosen[-1])]
+    assert left == sorted(left, reverse=True) and len(set(left)) == 4, "each level leaves less, the last one too"
+    used = result.codes[:, -1]
+    means = torch.stack([result.inputs[-1][used == code].mean(0) for code in used.unique()])
+    torch.testing.assert_close(quantizer.codebooks[-1][used.unique()].detach(), means, rtol=1e-4, atol=1e-5)
+
+
 def test_last_level_of_the_fused_chain_looks_at_behaviour_and_the_others_do_not(started):
     quantizer, start, behaviour = started
     plain, fused = quantizer(start), quantizer(start, behaviour)

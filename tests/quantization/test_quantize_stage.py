@@ -19,6 +19,7 @@ from bbqrec_core.dataset import SequenceDataset, load_features, load_semantic_id
 from bbqrec_core.errors import StageError
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.data import prepare
+from bbqrec_core.quantization.model import BEHAVIOUR
 from bbqrec_core.quantization.tokenizers.registry import load
 from bbqrec_core.quantization.training import Trainer
 
@@ -224,6 +225,18 @@ def test_revival_brings_dead_codes_back(catalogue, tmp_path):
     assert trainer._revive() >= 5
     start, behaviour = trainer._fused_inputs(trainer.fitted)
     assert len(trainer.model.quantizer(start, behaviour).codes[:, 0].unique()) == 8
+
+
+@pytest.mark.parametrize("chain", ["text", "image", BEHAVIOUR])
+def test_revival_brings_dead_codes_of_a_chain_s_own_codebooks_back(catalogue, tmp_path, chain):
+    trainer = make_trainer(catalogue, tmp_path, shared_codebooks=False)
+    trainer.start_codebooks()
+    quantizer = trainer.model.quantizer_of(chain)
+    assert quantizer is not trainer.model.quantizer
+    with torch.no_grad():
+        quantizer.codebooks[0][3:] = 100.0
+    assert trainer._revive() >= 5
+    assert len(quantizer(trainer._plain_inputs(chain, trainer.fitted)).codes[:, 0].unique()) == 8
 
 
 def test_catalogue_smaller_than_a_codebook_is_named(catalogue, tmp_path):

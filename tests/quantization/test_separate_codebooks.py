@@ -29,16 +29,6 @@ def test_each_chain_learns_codebooks_of_its_own(separate, quantized):
     assert not [name for name in load_file(quantized[0] / "quantizer.safetensors") if ".own." in name]
 
 
-def test_dead_codes_of_every_chain_are_revived(catalogue, tmp_path):
-    def most_used(**fields):
-        out, _ = run_stage(catalogue, tmp_path / str(fields["revive_every"]), shared_codebooks=False, epochs=12, **fields)
-        loaded = load(out)
-        codes = loaded.tokenizer.encode(*_features(catalogue), items=None).modality_codes
-        return sum(len(np.unique(codes[name][:, level])) for name in ("text", "image") for level in range(3))
-
-    assert most_used(revive_every=1) >= most_used(revive_every=0)
-
-
 def test_vectors_are_sums_of_the_chains_own_codes(separate):
     tokenizer = load(separate[0]).tokenizer
     codes = np.array([[0, 1, 2], [3, 0, 5]])

@@ -31,7 +31,6 @@ from bbqrec_core.quantization.codebook import Quantized, ResidualQuantizer, mask
 from bbqrec_core.quantization.collisions import Codebooks
 from bbqrec_core.quantization.config import QuantizationConfig, Start
 from bbqrec_core.quantization.data import TrainingData
-from bbqrec_core.quantization.kmeans import kmeans, nearest
 from bbqrec_core.quantization.model import Features, Masks
 from bbqrec_core.quantization.tokenizers.inputs import Standardiser, fitted_with_content, only, widths_of
 from bbqrec_core.quantization.tokenizers.interface import Baseline, Earlier, Fitted, PlainCodebooks, encoding, sources
@@ -82,14 +81,6 @@ class Rqvae(nn.Module):
             for name, values in zip(self.widths, decoded, strict=True)
         ]
         return torch.stack(terms).mean()
-
-    @torch.no_grad()
-    def start_codebooks(self, latents: torch.Tensor, iterations: int, generator: torch.Generator) -> None:
-        """Set every codebook by k-means on the residuals of its level."""
-        residual = latents
-        for codebook in self.quantizer.codebooks:
-            codebook.copy_(kmeans(residual, len(codebook), generator, iterations).to(codebook.device))
-            residual = residual - codebook[nearest(residual, codebook)[0]]
 
     @torch.no_grad()
     def encode(self, features: Features, present: Masks) -> tuple[np.ndarray, np.ndarray]:
@@ -160,7 +151,7 @@ def train(
             first = batches[0] if start == "first_batch" else torch.cat(batches)[: config.kmeans_items]
             with torch.no_grad():
                 latents = torch.cat([network.latents(*rows(part.to(device)))[0] for part in first.split(BATCH)])
-            network.start_codebooks(latents, config.kmeans_iterations, generator)
+            network.quantizer.start_codebooks(latents, None, config.kmeans_iterations, generator)
         if regulariser is not None:
             regulariser.begin_epoch(network.quantizer)
         sums: dict[str, torch.Tensor] = {}
