@@ -3,9 +3,9 @@
 Attention's own products are fused with its softmax and not counted, so the floor is lower than what any code could reach.
 """
 
+import math
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -29,16 +29,13 @@ class Products(TorchDispatchMode):
             self.calls.append((func, [_like(value) for value in args]))
         return func(*args, **(kwargs or {}))
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        super().__exit__(kind, error, trace)
-
     @property
     def operations(self) -> int:
         """Multiplications and additions of all products."""
         total = 0
         for _, args in self.calls:
             left, right = [value for value in args if isinstance(value, _Like)][-2:]
-            total += 2 * left.elements * right.size[-1]
+            total += 2 * math.prod(left.size) * right.size[-1]
         return total
 
     def again(self, device: str) -> Callable[[], None]:
@@ -47,7 +44,7 @@ class Products(TorchDispatchMode):
         for _, args in self.calls:
             for value in args:
                 if isinstance(value, _Like) and value not in made:
-                    made[value] = value.zeros(device)
+                    made[value] = torch.empty_strided(value.size, value.strides, dtype=value.kind, device=device).zero_()
         calls = [(func, [made[value] if isinstance(value, _Like) else value for value in args]) for func, args in self.calls]
 
         def run() -> None:
@@ -58,20 +55,11 @@ class Products(TorchDispatchMode):
         return run
 
 
-class _Like(tuple[tuple[int, ...], tuple[int, ...], torch.dtype]):
-    """Size, strides and type of a tensor."""
-
-    @property
-    def size(self) -> tuple[int, ...]:
-        return self[0]
-
-    @property
-    def elements(self) -> int:
-        return int(torch.Size(self[0]).numel())
-
-    def zeros(self, device: str) -> torch.Tensor:
-        return torch.empty_strided(self[0], self[1], dtype=self[2], device=device).zero_()
+class _Like(NamedTuple):
+    size: tuple[int, ...]
+    strides: tuple[int, ...]
+    kind: torch.dtype
 
 
 def _like(value: Any) -> Any:
-    return _Like((tuple(value.shape), value.stride(), value.dtype)) if isinstance(value, torch.Tensor) else value
+    return _Like(tuple(value.shape), value.stride(), value.dtype) if isinstance(value, torch.Tensor) else value

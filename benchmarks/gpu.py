@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch.nn import functional as F
@@ -22,10 +22,11 @@ from bbqrec_core.baselines.sasrec import SasrecModel
 from bbqrec_core.sequence.model import SequenceModel
 from benchmarks import command
 from benchmarks.floor import Products
-from benchmarks.random_catalogue import CODES, HISTORY, LEVELS, K, make_model, random_histories, random_ids, search
+from benchmarks.random_catalogue import CODES, HISTORY, LEVELS, K, make_model, parse_search, random_histories, random_ids, search
 from benchmarks.t5 import T5Recommender
 
 BATCH, RATE = 256, 1e-3
+Model = TypeVar("Model", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -47,17 +48,7 @@ def main() -> int:
     """Measure and print; the exit status says whether everything could be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", help="where to compute; cpu serves to try it (default: %(default)s)")
-    parser.add_argument("--items", type=int, default=10_000, metavar="N", help="catalogue (default: %(default)s)")
-    parser.add_argument("--large", type=int, default=1_000_000, metavar="N", help="catalogue that ours searches too (default: %(default)s)")
-    parser.add_argument("--users", type=int, default=4096, metavar="N", help="histories that ours answers (default: %(default)s)")
-    parser.add_argument("--peer-users", type=int, default=256, metavar="N", help="histories that T5 answers (default: %(default)s)")
-    parser.add_argument("--beams", type=int, default=20, metavar="N", help="beam width of all (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds, medians count (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="file for the report, beside printing it")
-    arguments = parser.parse_args()
-    if min(arguments.items, arguments.large, arguments.users, arguments.peer_users, arguments.rounds) < 1 or arguments.beams < K:
-        parser.error(f"numbers must be positive, and --beams at least {K}")
+    arguments = parse_search(parser, users=4096, peer_users=256, rounds=5)
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("PyTorch sees no GPU here; --device cpu tries the benchmark without one")
     return command.run(lambda: (_benchmark(arguments), []), arguments.out)
@@ -80,37 +71,36 @@ def _benchmark(arguments: argparse.Namespace) -> str:
     found = {name: (measure(run, device, arguments.rounds), users) for name, (run, users) in searches.items()}
     batch = random_histories(BATCH, arguments.items, seed + 1).to(device)
     steps = {
-        "ours, both heads": training_step(make_model(ids, seed).to(device), batch),
-        "SASRec with codes": sasrec_step(ids, arguments.items, seed, batch),
+        "ours, both heads": training_step(make_model(ids, seed), our_loss, batch),
+        "SASRec with codes": training_step(sasrec_with_codes(ids, arguments.items, seed), sasrec_loss, batch),
     }
     trained = {name: measure(run, device, arguments.rounds) for name, run in steps.items()}
     return report(arguments, found, trained)
 
 
-def training_step(model: SequenceModel, batch: torch.Tensor) -> Callable[[], None]:
-    """A step of ours, optimizer included: all positions foretell what follows."""
-    model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
-
-    def run() -> None:
-        loss = torch.stack(list(model(batch[:, :-1], batch[:, 1:]).values())).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return run
+def our_loss(model: SequenceModel, batch: torch.Tensor) -> torch.Tensor:
+    """Of both heads; all positions foretell what follows."""
+    return torch.stack(list(model(batch[:, :-1], batch[:, 1:]).values())).sum()
 
 
-def sasrec_step(ids: torch.Tensor, n_items: int, seed: int, batch: torch.Tensor) -> Callable[[], None]:
-    """The same of a SASRec that is as wide and knows items by their codes too."""
+def sasrec_with_codes(ids: torch.Tensor, n_items: int, seed: int) -> SasrecModel:
+    """A SASRec that is as wide and knows items by their codes too."""
     torch.manual_seed(seed)
-    rows = ids + 1 + torch.arange(LEVELS) * CODES
-    model = SasrecModel(n_items, HISTORY, 64, 2, 2, 0.5, codes=rows).to(batch.device).train()
+    return SasrecModel(n_items, HISTORY, 64, 2, 2, 0.5, codes=ids + 1 + torch.arange(LEVELS) * CODES)
+
+
+def sasrec_loss(model: SasrecModel, batch: torch.Tensor) -> torch.Tensor:
+    """The same of SASRec."""
+    return F.cross_entropy(model.logits(model(batch[:, :-1]).flatten(0, 1)), batch[:, 1:].flatten())
+
+
+def training_step(model: Model, loss_of: Callable[[Model, torch.Tensor], torch.Tensor], batch: torch.Tensor) -> Callable[[], None]:
+    """A step of a model on a batch, optimizer included."""
+    model.to(batch.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
 
     def run() -> None:
-        targets = batch[:, 1:].flatten()
-        loss = F.cross_entropy(model.logits(model(batch[:, :-1]).flatten(0, 1)), targets)
+        loss = loss_of(model, batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,5 +1,8 @@
 """A catalogue at random, a model of it with random weights, and the searches that are timed on it. PyTorch alone is needed here."""
 
+import argparse
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -12,6 +15,24 @@ CODES, LEVELS = 256, 4
 HISTORY, K = 20, 10
 AT_A_TIME = 256
 """Users searched for at once."""
+
+
+def parse_search(parser: argparse.ArgumentParser, users: int, peer_users: int, rounds: int) -> argparse.Namespace:
+    """Add what a benchmark of search is told on the command line, with its defaults, parse, and refuse what cannot be measured."""
+    parser.add_argument("--items", type=int, default=10_000, metavar="N", help="catalogue that all search (default: %(default)s)")
+    parser.add_argument("--large", type=int, default=1_000_000, metavar="N", help="catalogue that ours searches too (default: %(default)s)")
+    parser.add_argument("--users", type=int, default=users, metavar="N", help="histories that ours answers (default: %(default)s)")
+    parser.add_argument(
+        "--peer-users", type=int, default=peer_users, metavar="N", help="the first of them, which T5 answers (default: %(default)s)"
+    )
+    parser.add_argument("--beams", type=int, default=20, metavar="N", help="beam width of all (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=rounds, metavar="N", help="rounds, medians count (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="file for the report, beside printing it")
+    arguments = parser.parse_args()
+    if min(arguments.items, arguments.large, arguments.users, arguments.peer_users, arguments.rounds) < 1 or arguments.beams < K:
+        parser.error(f"numbers must be positive, and --beams at least {K}")
+    return arguments
 
 
 def random_ids(n_items: int, seed: int) -> torch.Tensor:

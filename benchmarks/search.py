@@ -12,13 +12,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from benchmarks import command
 from benchmarks.machine import count_threads, describe_machine
-from benchmarks.random_catalogue import CODES, HISTORY, LEVELS, K, make_model, random_histories, random_ids, score_all, search
+from benchmarks.random_catalogue import CODES, HISTORY, LEVELS, K, make_model, parse_search, random_histories, random_ids, score_all, search
 from benchmarks.t5 import T5Recommender
 from cli import environment
 
@@ -28,19 +27,7 @@ TARGET_TIMES, TARGET_SCALE = 100.0, 2.0
 def main() -> int:
     """Measure and print; the exit status says whether everything could be measured, not whether targets were met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=10_000, metavar="N", help="catalogue that all search (default: %(default)s)")
-    parser.add_argument("--large", type=int, default=1_000_000, metavar="N", help="catalogue that ours searches too (default: %(default)s)")
-    parser.add_argument("--users", type=int, default=512, metavar="N", help="histories that ours answers (default: %(default)s)")
-    parser.add_argument(
-        "--peer-users", type=int, default=32, metavar="N", help="the first of them, which T5 answers (default: %(default)s)"
-    )
-    parser.add_argument("--beams", type=int, default=20, metavar="N", help="beam width of all (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds, medians count (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="file for the report, beside printing it")
-    arguments = parser.parse_args()
-    if min(arguments.items, arguments.large, arguments.users, arguments.peer_users, arguments.rounds) < 1 or arguments.beams < K:
-        parser.error(f"numbers must be positive, and --beams at least {K}")
+    arguments = parse_search(parser, users=512, peer_users=32, rounds=3)
     environment.apply()
     return command.run(lambda: _benchmark(arguments), arguments.out)
 

@@ -16,12 +16,12 @@ from bbqrec_core.baselines.sasrec import code_rows
 from bbqrec_core.baselines.sasrec_training import NDCG, train_sasrec
 from bbqrec_core.dataset import EvalSplit, SequenceDataset, load_semantic_ids
 from bbqrec_core.evaluation.metrics import expected_ndcg
-from bbqrec_core.evaluation.ranking import mask_histories, rank_targets, sample_users, seen_items
+from bbqrec_core.evaluation.ranking import sample_users, seen_items
 from bbqrec_core.profile import Profile
 from bbqrec_core.schema import FUSED
 from bbqrec_core.sequence.catalogue import load_catalogue
-from bbqrec_core.sequence.mixture import batches
-from bbqrec_core.sequence.model import SequenceModel
+from bbqrec_core.sequence.mixture import batches, ranking_quality
+from bbqrec_core.sequence.model import GENERATIVE, SequenceModel
 from bbqrec_core.sequence.search import beam_search
 from bbqrec_core.sequence.similarity import similarity_spec
 from bbqrec_core.sequence.train import identity_of, make_fabric, reproducible, train
@@ -117,22 +117,22 @@ def train_ours(subject: Subject, rounds: int, fields: dict[str, object] | None =
 @torch.no_grad()
 def search_quality(model: SequenceModel, judges: EvalSplit) -> tuple[float, float]:
     """NDCG@10 of the generative head alone, seen items masked: by the exact score of every item, and by the beam that T5 has too."""
-    assert model.decoder is not None
-    exact, beam = [], []
+    decoder = model.decoder
+    assert decoder is not None
+    [(exact, _)] = ranking_quality(
+        judges, lambda histories: {GENERATIVE: decoder.score_all(model.hidden(histories))}, [{GENERATIVE: 1.0}], AT_A_TIME
+    )
+    beam = []
     for place in batches(len(judges), AT_A_TIME):
-        histories, targets = torch.from_numpy(judges.histories[place]), torch.from_numpy(judges.targets[place])
-        hidden = model.hidden(histories)
+        targets = torch.from_numpy(judges.targets[place])
         rows, seen = seen_items(judges, place)
-        scores = mask_histories(model.decoder.score_all(hidden), rows, seen, targets)
-        above, tied = rank_targets(scores, targets)
-        exact.append(expected_ndcg(above.numpy(), tied.numpy(), K))
-        other = seen != targets[rows]
         closed = torch.full((len(targets), int(torch.bincount(rows, minlength=1).max())), -1)
-        closed[rows, torch.arange(len(rows)) - torch.searchsorted(rows, rows)] = torch.where(other, seen, -1)
-        found = beam_search(model.decoder, hidden, closed, BEAMS, K)[0] == targets[:, None]
+        closed[rows, torch.arange(len(rows)) - torch.searchsorted(rows, rows)] = torch.where(seen != targets[rows], seen, -1)
+        hidden = model.hidden(torch.from_numpy(judges.histories[place]))
+        found = beam_search(decoder, hidden, closed, BEAMS, K)[0] == targets[:, None]
         places = torch.where(found.any(1), found.int().argmax(1), K).numpy()
         beam.append(expected_ndcg(places, np.zeros_like(places), K))
-    return float(np.concatenate(exact).mean()), float(np.concatenate(beam).mean())
+    return exact, float(np.concatenate(beam).mean())
 
 
 def train_sasrec_with_codes(subject: Subject, rounds: int) -> Training:

@@ -73,19 +73,20 @@ def _check(spec: Leaderboard) -> None:
 
 
 def _chapter(spec: Leaderboard, split: Split, published: list[Published]) -> Chapter:
+    seeds = spec.seeds_of(split)
     runs: dict[str, list[PerUser]] = {}
     data_seed = load_profile(split.profile, split.set).data_seed  # one data set, and one embedding of it, for all seeds
-    for seed in spec.seeds_of(split):
-        seeds = {"seed": seed, "data_seed": data_seed}
-        for model, measured in _evaluate(split, seeds).items():
+    for seed in seeds:
+        change = {"seed": seed, "data_seed": data_seed}
+        for model, measured in _evaluate(split, change).items():
             runs.setdefault(model, []).append(measured)
         for variant in spec.variants:
-            runs.setdefault(variant.name, []).append(_evaluate(split, merge(seeds, variant.set))[NAME])
+            runs.setdefault(variant.name, []).append(_evaluate(split, merge(change, variant.set))[NAME])
     own = [model for model in runs if model.startswith(NAME)] + [variant.name for variant in spec.variants]
-    standings = rank_models(runs, NAME, own, spec.seeds_of(split)[0])
-    data = SequenceDataset.load(_artifact(split, {"seed": spec.seeds_of(split)[0], "data_seed": data_seed}, "ingest"), 1)
+    standings = rank_models(runs, NAME, own, seeds[0])
+    data = SequenceDataset.load(_artifact(split, {"seed": seeds[0], "data_seed": data_seed}, "ingest"), 1)
     rows = [row for row in published if split.published and row.dataset == split.published]
-    return Chapter(split.title, split.profile, spec.seeds_of(split), len(data.test), data.n_items, standings, rows)
+    return Chapter(split.title, split.profile, seeds, len(data.test), data.n_items, standings, rows)
 
 
 def _evaluate(split: Split, change: Mapping[str, object]) -> dict[str, PerUser]:

@@ -1,20 +1,17 @@
 """The stage `baselines`: fits popularity and SASRec on train, picks settings on validation, writes a folder each, the kNN's beside them."""
 
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
 
-from bbqrec_core import schema
 from bbqrec_core.baselines import load_recommenders
 from bbqrec_core.baselines.files import TENSORS
 from bbqrec_core.baselines.popularity import Popularity
 from bbqrec_core.baselines.sasrec import Sasrec, code_rows
 from bbqrec_core.baselines.sasrec_training import train_sasrec
 from bbqrec_core.baselines.with_prior import SasrecWithPrior
+from bbqrec_core.curves import write_curve
 from bbqrec_core.dataset import SequenceDataset, load_semantic_ids
 from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
 from bbqrec_core.prior.artifact import load_knn
@@ -61,9 +58,7 @@ def run(context: StageContext) -> Statistics:
                 mixed.save(context.out / mixed.kind)
                 statistics |= {f"{mixed.kind}_valid_ndcg_at_10": _judge(mixed, data), f"{mixed.kind}_weight": mixed.mixture.prior.level}
 
-    columns: list[list[Any]] = [list(column) for column in zip(*curve, strict=True)] or [[], [], []]
-    arrays = [pa.array(column, type=kind) for column, kind in zip(columns, schema.CURVE.types, strict=True)]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema.CURVE), context.out / "curve.parquet")
+    write_curve(context.out, curve)
     statistics["models"] = ", ".join(recommender.name for recommender in load_recommenders(context.out))
     statistics["nan_values"] = _non_finite(context.out)
     return statistics

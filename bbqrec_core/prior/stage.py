@@ -4,12 +4,8 @@ import json
 import logging
 from dataclasses import asdict
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from bbqrec_core import schema
+from bbqrec_core.curves import write_curve
 from bbqrec_core.dataset import SequenceDataset
-from bbqrec_core.evaluation.ranking import validation_metrics
 from bbqrec_core.prior.tuning import as_row, tune_knn
 from bbqrec_core.stage import StageContext, Statistics
 
@@ -27,14 +23,12 @@ def run(context: StageContext) -> Statistics:
     knn, trials = tune_knn(data, config, max_history, context.profile.seed)
     knn.save(context.out / knn.kind)
     (context.out / "trials.json").write_text(json.dumps([as_row(trial) for trial in trials], indent=1) + "\n", encoding="utf-8")
-    columns = [range(1, len(trials) + 1), [f"{knn.kind}/valid/ndcg_at_10"] * len(trials), [trial.ndcg_at_10 for trial in trials]]
-    arrays = [pa.array(column, type=kind) for column, kind in zip(columns, schema.CURVE.types, strict=True)]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema.CURVE), context.out / "curve.parquet")
+    write_curve(context.out, [(number, f"{knn.kind}/valid/ndcg_at_10", trial.ndcg_at_10) for number, trial in enumerate(trials, start=1)])
     settings = asdict(knn.settings)
     log.info("co-occurrence kNN: best of %d trials: %s", len(trials), ", ".join(f"{name} {value:g}" for name, value in settings.items()))
     return {
         "valid_users": len(data.valid),
-        "valid_ndcg_at_10": validation_metrics(knn, data.valid)["ndcg_at_10"],
+        "valid_ndcg_at_10": max(trial.ndcg_at_10 for trial in trials if trial.users == len(data.valid)),
         "trials": len(trials),
         "non_finite": sum(int((~tensor.isfinite()).sum()) for tensor in knn.tensors().values()),
         **settings,

@@ -8,6 +8,7 @@ single trials away, and the trials themselves name finalists, and all validation
 
 import warnings
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +117,12 @@ class KnnSearch:
                 value = validation_metrics(self.fit(settings), self.judges)["ndcg_at_10"]
                 self.trials[settings] = Trial(settings, len(self.judges), value)
 
+    def judged_by(self, judges: EvalSplit) -> "KnnSearch":
+        """A search with other judges that begins anew, over the same pairs."""
+        other = copy(self)
+        other.judges, other.trials = judges, {}
+        return other
+
     def best(self, number: int) -> list[KnnSettings]:
         """The best points tried, the first of equals first."""
         return [trial.settings for trial in sorted(self.trials.values(), key=lambda trial: -trial.ndcg_at_10)[:number]]
@@ -221,7 +228,7 @@ def tune_knn(data: SequenceDataset, config: KnnConfig, max_history: int, seed: i
     finalists = explore(search, config, seed)
     trials = list(search.trials.values())
     if len(search.judges) < len(data.valid):
-        final = KnnSearch(data, config, max_history, data.valid)
+        final = search.judged_by(data.valid)
         final.judge(track(finalists, "tuning the kNN, finalists", unit="points"))
         trials += final.trials.values()
         return final.fit(final.best(1)[0]), trials

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import torch
 
 from bbqrec_core import schema
+from bbqrec_core.curves import write_curve
 from bbqrec_core.dataset import EvalSplit, SequenceDataset
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.ranking import rank_split, sample_users, validation_metrics
@@ -65,7 +66,7 @@ def run(context: StageContext) -> Statistics:
     model = made.trained.model
     shares = None if similarity is None else bucket_shares(SimilarityBuckets(catalogue, similarity), made.windows.items)
     save_model(context.out, model, catalogue, similarity, made.trained.mixture, made.trained.prior, profile.seed)
-    _write_curve(context.out / "curve.parquet", made.progress)
+    write_curve(context.out, made.progress.curve)
     _write_similarity(context.out / "attention_bias.parquet", model.similarity, shares)
     return _statistics(model, catalogue, made.windows, made.progress) | _mixture_statistics(made.trained, made.valid)
 
@@ -137,11 +138,6 @@ def fit_heads(model: SequenceModel, valid: EvalSplit, config: SequenceConfig) ->
     with torch.no_grad():
         qualities = ranking_quality(valid, scorer(model), grid, config.score_batch)
     return grid[max(range(len(grid)), key=lambda index: (qualities[index][0], -index))]
-
-
-def _write_curve(path: Path, progress: Progress) -> None:
-    steps, names, values = zip(*progress.curve, strict=True)
-    pq.write_table(pa.table([steps, names, values], schema=schema.CURVE), path)
 
 
 def _write_similarity(path: Path, bias: SimilarityBias | None, shares: torch.Tensor | None) -> None:
