@@ -14,11 +14,10 @@ from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.ranking import rank_split
 from bbqrec_core.home import home_folder
 from bbqrec_core.prior.tuning import tune_knn
-from bbqrec_core.profile import load_profile, merge
 from bbqrec_core.recommender import Recommender
 from bbqrec_core.store import ArtifactStore
 from cli.overrides import parse_overrides
-from flows.parameters import given
+from flows.parameters import resolve
 from tasks.plan import make_plan
 
 
@@ -28,8 +27,7 @@ def main() -> None:
     parser.add_argument("profile")
     parser.add_argument("--set", dest="settings", action="append", default=[], help="a field to override, such as baselines.knn.trials=300")
     arguments = parser.parse_args()
-    overrides = given(parse_overrides(arguments.settings)) if arguments.settings else {}
-    profile = load_profile(arguments.profile, merge(overrides, {}))
+    profile = resolve(arguments.profile, parse_overrides(arguments.settings))
     store = ArtifactStore(home_folder())
     ingest = store.require(make_plan(profile, store)["ingest"].ref).path
     data = SequenceDataset.load(ingest, profile.baselines.max_history)
