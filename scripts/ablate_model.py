@@ -52,8 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     profile = _profile(arguments.profile, arguments.overrides)
     store = ArtifactStore(home_folder())
-    plan = make_plan(profile, store)
-    inputs = {name: store.require(plan[name].ref).path for name in ("ingest", "quantize", "prior")}
+    inputs = {name: store.require(ref).path for name, ref in make_plan(profile, store)["train"].inputs.items()}
     if profile.compute.threads:
         torch.set_num_threads(profile.compute.threads)
     data = SequenceDataset.load(inputs["ingest"], profile.sequence.max_history)

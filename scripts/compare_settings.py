@@ -2,8 +2,8 @@
 
     .venv/bin/python scripts/compare_settings.py gift_cards --with "" --with "sequence.dropout=0.3 sequence.learning_rate=0.002"
 
-Each `--with` is a set of overrides (empty = the profile as it is), beside those of all that `--set` gives. The test part is never looked at:
-defaults are chosen here, and only measured by the pipeline. Prints NDCG@10 with seen items masked, one row per set, one number per seed.
+Each `--with` is a set of overrides (empty = the profile as it is), beside those of all that `--set` gives. The test part is never looked
+at: defaults are chosen here, only measured by the pipeline. Prints NDCG@10 with seen items masked, one row per set, one number per seed.
 """
 
 import argparse
@@ -29,9 +29,9 @@ def main() -> None:
     parser.add_argument("--with", dest="settings", action="append", required=True, help="overrides of one row, separated by blanks")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
+    profile = resolve(arguments.profile, parse_overrides(arguments.overrides))
     store = ArtifactStore(home_folder())
-    plan = make_plan(resolve(arguments.profile, parse_overrides(arguments.overrides)), store)
-    inputs = {name: store.require(plan[name].ref).path for name in ("ingest", "quantize", "prior")}
+    inputs = {name: store.require(ref).path for name, ref in make_plan(profile, store)["train"].inputs.items()}
     for setting in arguments.settings:
         changed = resolve(arguments.profile, parse_overrides([*arguments.overrides, *setting.split()]))
         values = [_valid_ndcg(changed.model_copy(update={"seed": seed}), inputs) for seed in range(1, arguments.seeds + 1)]

@@ -18,7 +18,7 @@ from cli import environment  # noqa: E402
 environment.apply()
 
 
-LONG = ("flows/test_pipeline", "test_readme", "services/test_servers", "services/", "serving/", "cli/test_recommend")
+LONG = ("flows/test_pipeline", "test_readme", "services/test_servers", "services/", "serving/", "cli/test_recommend", "scripts/")
 """Where whole pipelines and servers run. They start first, and the quick ones fill the gaps; a module stays on one worker."""
 
 
