@@ -3,8 +3,9 @@
     BBQREC_RAW=/path/to/sequences .venv/bin/bbqrec run instruments_2018 --until prior
     .venv/bin/python scripts/ablate_model.py instruments_2018 --seeds 3 --without sequence.similarity.sources=[]
 
-The co-occurrence kNN of the stage `prior` serves all; SASRec with codes, and the same with the kNN as prior, are the opponents. All are
-trained on what the stages up to `prior` made; choices are made on validation, and the test part is ranked once for each.
+The co-occurrence kNN of the stage `prior` serves all; SASRec with codes, the same with the kNN as prior, and the same with content
+similarity too, where items have features, are the opponents. All are trained on what the stages up to `prior` made; choices are made on
+validation, and the test part is ranked once for each.
 Differences are those of seed-averaged NDCG@10 per user to the profile as it is; p is of a paired permutation test, after Holm's correction.
 """
 
@@ -25,13 +26,13 @@ from bbqrec_core.evaluation.ranking import rank_split, sample_users
 from bbqrec_core.evaluation.significance import compare_with
 from bbqrec_core.home import home_folder
 from bbqrec_core.prior.artifact import load_knn
-from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
 from bbqrec_core.profile import Profile
 from bbqrec_core.recommender import Recommender
 from bbqrec_core.sequence.catalogue import load_catalogue
+from bbqrec_core.sequence.mixture_fit import Helpers
 from bbqrec_core.sequence.recommender import SequenceRecommender
 from bbqrec_core.sequence.similarity import similarity_spec
-from bbqrec_core.sequence.stage import fit
+from bbqrec_core.sequence.stage import fit, load_helpers
 from bbqrec_core.store import ArtifactStore
 from benchmarks import command
 from cli.overrides import parse_overrides
@@ -56,9 +57,8 @@ def main() -> None:
     if profile.compute.threads:
         torch.set_num_threads(profile.compute.threads)
     data = SequenceDataset.load(inputs["ingest"], profile.sequence.max_history)
-    knn = load_knn(inputs["prior"])
     found: dict[str, list[PerUser]] = {}
-    for name, measured in _measure(arguments, inputs, data, knn):
+    for name, measured in _measure(arguments, inputs, data):
         found.setdefault(name, []).append(measured)
         shown = ", ".join(f"{'masked' if key[0] else 'unmasked'} {key[1]} {values.mean():.4f}" for key, values in measured.items())
         print(f"seed {len(found[name])}, {name}: {shown}", flush=True)
@@ -70,17 +70,16 @@ def _profile(name: str, overrides: list[str], seed: int | None = None) -> Profil
     return resolve(name, parse_overrides(fields))
 
 
-def _measure(
-    arguments: argparse.Namespace, inputs: dict[str, Path], data: SequenceDataset, knn: CoOccurrenceKnn
-) -> Iterator[tuple[str, PerUser]]:
+def _measure(arguments: argparse.Namespace, inputs: dict[str, Path], data: SequenceDataset) -> Iterator[tuple[str, PerUser]]:
     """One model after the other: its name and what it makes of the test part."""
-    yield "co-occurrence kNN", _rank(knn, data)
+    knn = load_knn(inputs["prior"])
+    yield knn.name, _rank(knn, data)
     codes = code_rows(load_semantic_ids(inputs["quantize"]))
     for seed in range(1, arguments.seeds + 1):
         profile = _profile(arguments.profile, arguments.overrides, seed)
         for ablation in ("", *arguments.without):
             changed = _profile(arguments.profile, [*arguments.overrides, *ablation.split()], seed)
-            ours = _train(changed, inputs["quantize"], data, knn)
+            ours = _train(changed, inputs, data)
             yield ablation or AS_IT_IS, _rank(ours, data)
             if not ablation and ours.uses_prior:
                 yield "without prior", _rank(ours.without_prior(), data)
@@ -88,15 +87,18 @@ def _measure(
             section = profile.baselines
             sasrec, _ = train_sasrec(data, section.sasrec, section.max_history, seed, codes=codes)
             yield sasrec.name, _rank(sasrec, data)
-            mixed = SasrecWithPrior.fit(sasrec, knn, sample_users(data.valid, section.sasrec.selection_users, seed))
-            yield mixed.name, _rank(mixed, data)
+            valid = sample_users(data.valid, section.sasrec.selection_users, seed)
+            helpers = load_helpers(profile.sequence, inputs)
+            for vectors in (None,) if helpers.vectors is None else (None, helpers.vectors):
+                mixed = SasrecWithPrior.fit(sasrec, Helpers(knn, vectors), valid)
+                yield mixed.name, _rank(mixed, data)
 
 
-def _train(profile: Profile, quantize: Path, data: SequenceDataset, knn: CoOccurrenceKnn) -> SequenceRecommender:
-    catalogue = load_catalogue(quantize, data.train_counts)
+def _train(profile: Profile, inputs: dict[str, Path], data: SequenceDataset) -> SequenceRecommender:
+    catalogue = load_catalogue(inputs["quantize"], data.train_counts)
     similarity = similarity_spec(profile.sequence.similarity, catalogue, profile.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        made = fit(profile, data, catalogue, similarity, None if profile.sequence.prior == "off" else knn, Path(scratch))
+        made = fit(profile, data, catalogue, similarity, load_helpers(profile.sequence, inputs), Path(scratch))
     return SequenceRecommender(made.trained)
 
 

@@ -61,6 +61,7 @@ class SasrecConfig(Section):
     )
     similarity: SimilarityConfig = SimilarityConfig()
     prior: bool = Field(True, description="mix the one with codes with the co-occurrence kNN, as our model is; needs both")
+    content: bool = Field(True, description="mix that one with content similarity too, as our model is, beside the mix without")
     dimensions: int = Field(64, ge=4, le=4096)
     heads: int = Field(2, ge=1, description="attention heads; must divide dimensions")
     layers: int = Field(2, ge=1, le=48)

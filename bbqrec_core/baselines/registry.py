@@ -22,7 +22,8 @@ LOADERS: dict[str, Loader] = {
     Sasrec.kind: Sasrec.load,
     Sasrec.with_codes: Sasrec.load,
     Sasrec.reweighted: Sasrec.load,
-    SasrecWithPrior.kind: SasrecWithPrior.load,
+    SasrecWithPrior.without_content: SasrecWithPrior.load,
+    SasrecWithPrior.with_content: SasrecWithPrior.load,
 }
 """From `kind` in a model.json to what rebuilds it, the simplest first."""
 

@@ -12,11 +12,13 @@ from bbqrec_core.baselines.sasrec import Sasrec, code_rows
 from bbqrec_core.baselines.sasrec_training import train_sasrec
 from bbqrec_core.baselines.with_prior import SasrecWithPrior
 from bbqrec_core.curves import write_curve
-from bbqrec_core.dataset import SequenceDataset, load_semantic_ids
+from bbqrec_core.dataset import SequenceDataset, load_features, load_semantic_ids
 from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
 from bbqrec_core.prior.artifact import load_knn
 from bbqrec_core.recommender import Recommender
 from bbqrec_core.sequence.catalogue import load_catalogue
+from bbqrec_core.sequence.content import content_vectors
+from bbqrec_core.sequence.mixture_fit import Helpers
 from bbqrec_core.sequence.similarity import SimilarityBuckets, similarity_spec
 from bbqrec_core.stage import StageContext, Statistics
 
@@ -54,9 +56,10 @@ def run(context: StageContext) -> Statistics:
                 if spec is not None:
                     _fit_sasrec(context, data, codes, curve, statistics, SimilarityBuckets(catalogue, spec))
             if config.sasrec.prior and knn is not None:
-                mixed = SasrecWithPrior.fit(with_codes, knn, sample_users(data.valid, config.sasrec.selection_users, seed))
-                mixed.save(context.out / mixed.kind)
-                statistics |= {f"{mixed.kind}_valid_ndcg_at_10": _judge(mixed, data), f"{mixed.kind}_weight": mixed.mixture.prior.level}
+                _mix(context, data, with_codes, Helpers(knn), statistics)
+                vectors = content_vectors(load_features(context.input("embed"))) if config.sasrec.content else None
+                if vectors is not None:
+                    _mix(context, data, with_codes, Helpers(knn, vectors), statistics)
 
     write_curve(context.out, curve)
     statistics["models"] = ", ".join(recommender.name for recommender in load_recommenders(context.out))
@@ -88,6 +91,16 @@ def _fit_sasrec(
         f"{sasrec.kind}_parameters": sum(parameter.numel() for parameter in sasrec.model.parameters()),
     }
     return sasrec
+
+
+def _mix(context: StageContext, data: SequenceDataset, sasrec: Sasrec, helpers: Helpers, statistics: Statistics) -> None:
+    """Mix a SASRec with its helpers, save it unless it came out as one that is there, and add what is to be told of it."""
+    config, seed = context.profile.baselines, context.profile.seed
+    mixed = SasrecWithPrior.fit(sasrec, helpers, sample_users(data.valid, config.sasrec.selection_users, seed))
+    if helpers.vectors is not None and mixed.content is None:
+        return
+    mixed.save(context.out / mixed.kind)
+    statistics |= {f"{mixed.kind}_valid_ndcg_at_10": _judge(mixed, data), f"{mixed.kind}_weight": mixed.mixture.prior.level}
 
 
 def pick_device(wanted: str) -> str:

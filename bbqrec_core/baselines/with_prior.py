@@ -1,4 +1,4 @@
-"""A baseline mixed with the co-occurrence kNN exactly as our model is: the opponent that gets the same help."""
+"""A baseline mixed with the co-occurrence kNN and content similarity exactly as our model is: the opponent that gets the same help."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,9 @@ import torch
 from bbqrec_core.baselines.files import write_model
 from bbqrec_core.baselines.sasrec import Sasrec
 from bbqrec_core.dataset import EvalSplit
-from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
-from bbqrec_core.sequence.evidence import gather_evidence
-from bbqrec_core.sequence.mixture import Mixture
-from bbqrec_core.sequence.mixture_fit import fit_prior_weight, fit_repetition
+from bbqrec_core.sequence.content import CONTENT, ContentSimilarity
+from bbqrec_core.sequence.mixture import Mixture, Scores
+from bbqrec_core.sequence.mixture_fit import Helpers, fit_helpers
 from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
 
 OWN = "own"
@@ -20,47 +19,65 @@ SCORED_AT_A_TIME = 256
 
 
 class SasrecWithPrior:
-    """SASRec's log-probabilities and the prior's, mixed.
+    """SASRec's log-probabilities and the prior's, and content similarity if it is given, mixed.
 
     Args:
         sasrec: Trained.
         prior: On the same device.
-        mixture: Of OWN and the prior.
+        content: On the same device; None = it has no say.
+        mixture: Of OWN and the others.
     """
 
-    kind = "sasrec_with_codes_and_prior"
+    without_content = "sasrec_with_codes_and_prior"
+    with_content = "sasrec_with_codes_and_prior_and_content"
 
-    def __init__(self, sasrec: Sasrec, prior: BehaviourPrior, mixture: Mixture) -> None:
-        self.sasrec, self.prior, self.mixture = sasrec, prior, mixture
-        self.name = f"{sasrec.name} and prior"
+    def __init__(self, sasrec: Sasrec, prior: BehaviourPrior, content: ContentSimilarity | None, mixture: Mixture) -> None:
+        self.sasrec, self.prior, self.content, self.mixture = sasrec, prior, content, mixture
+        self.kind = self.without_content if content is None else self.with_content
+        self.name = f"{sasrec.name} and prior" if content is None else f"{sasrec.name} and prior and content"
         self.n_items = sasrec.n_items
         self.max_history = max(sasrec.max_history, prior.knn.max_history)
 
     @classmethod
-    def fit(cls, sasrec: Sasrec, knn: CoOccurrenceKnn, valid: EvalSplit) -> "SasrecWithPrior":
-        """Fit the mix on validation, as `bbqrec_core.sequence.stage.fit_mixture` does for our model."""
-        prior = BehaviourPrior(knn.to(sasrec.model.item.weight.device), 1.0)
-        evidence = gather_evidence(valid, lambda histories: {OWN: sasrec.score(histories).log_softmax(1)}, prior, SCORED_AT_A_TIME)
-        weight, smoothing = fit_prior_weight(evidence, {OWN: 1.0})
-        mixture = Mixture({OWN: 1.0}, weight)
-        mixture = Mixture(mixture.heads, weight, fit_repetition(evidence, mixture, smoothing))
-        return cls(sasrec, prior.with_smoothing(smoothing), mixture)
+    def fit(cls, sasrec: Sasrec, helpers: Helpers, valid: EvalSplit) -> "SasrecWithPrior":
+        """Fit the mix on validation, with the very function that fits our model's.
+
+        Args:
+            sasrec: Trained.
+            helpers: With a kNN.
+            valid: At least one user.
+        """
+
+        def score(histories: torch.Tensor) -> Scores:
+            return {OWN: sasrec.score(histories).log_softmax(1)}
+
+        mixture, prior, content = fit_helpers(valid, score, {OWN: 1.0}, helpers, sasrec.model.item.weight.device, SCORED_AT_A_TIME)
+        if prior is None:
+            raise ValueError("helpers must hold a kNN")
+        device = sasrec.model.item.weight.device
+        return cls(sasrec, prior.to(device), None if content is None else content.to(device), mixture)
 
     def score(self, histories: torch.Tensor) -> torch.Tensor:
         """See `Recommender.score`."""
         own = self.sasrec.score(histories).log_softmax(1)
         histories = histories.to(own.device)
-        return self.mixture.combine({OWN: own, PRIOR: self.prior.log_probs(histories)}, histories, self.prior)
+        scores = {OWN: own, PRIOR: self.prior.log_probs(histories)}
+        if self.content is not None:
+            scores[CONTENT] = self.content.scores(histories)
+        return self.mixture.combine(scores, histories, self.prior)
 
     def save(self, folder: Path) -> None:
         """Write it as `files.write_model` does."""
-        description = {
+        description: dict[str, Any] = {
             "kind": self.kind,
             "sasrec": self.sasrec.describe(),
             "prior": self.prior.describe(),
             "mixture": self.mixture.describe(),
         }
         parts = {"sasrec": self.sasrec.tensors(), "prior": self.prior.tensors()}
+        if self.content is not None:
+            description["content"] = self.content.describe()
+            parts["content"] = {"vectors": self.content.vectors}
         write_model(folder, description, {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()})
 
     @classmethod
@@ -72,4 +89,7 @@ class SasrecWithPrior:
 
         sasrec = Sasrec.load(description["sasrec"], of("sasrec"), device)
         prior = BehaviourPrior.load(description["prior"], of("prior")).to(device)
-        return cls(sasrec, prior, Mixture.load(description["mixture"]))
+        content = None
+        if description["kind"] == cls.with_content:
+            content = ContentSimilarity(of("content")["vectors"], **description["content"]).to(device)
+        return cls(sasrec, prior, content, Mixture.load(description["mixture"]))

@@ -14,15 +14,16 @@ from bbqrec_core import schema
 from bbqrec_core.errors import ArtifactError
 from bbqrec_core.sequence.catalogue import Catalogue, codes_digest
 from bbqrec_core.sequence.config import SequenceConfig
+from bbqrec_core.sequence.content import ContentSimilarity
 from bbqrec_core.sequence.mixture import Mixture
 from bbqrec_core.sequence.model import SequenceModel
 from bbqrec_core.sequence.prior import BehaviourPrior
 from bbqrec_core.sequence.similarity import SimilaritySpec
 
-FORMAT = 2
+FORMAT = 3
 WEIGHTS, MEANING = "model.safetensors", "model.json"
 PARAMETER, CODES, PRESENT, UNITS, EDGES, WARM = "parameter.", "codes.", "present.", "units.", "edges.", "warm"
-PRIOR_TENSOR = "prior."
+PRIOR_TENSOR, CONTENT_VECTORS = "prior.", "content.vectors"
 AGAIN = "Run the stage `train` again on this catalogue."
 
 
@@ -32,14 +33,16 @@ class TrainedModel:
 
     Attributes:
         model: In evaluation mode, on the CPU.
-        mixture: What the heads and the prior weigh in the final score.
+        mixture: What the heads, the prior and content similarity weigh in the final score.
         prior: The behaviour prior; None = there is none.
+        content: Content similarity; None = it has no say.
         meaning: All of `model.json`.
     """
 
     model: SequenceModel
     mixture: Mixture
     prior: BehaviourPrior | None
+    content: ContentSimilarity | None
     meaning: dict[str, Any]
 
 
@@ -50,6 +53,7 @@ def save_model(
     similarity: SimilaritySpec | None,
     mixture: Mixture,
     prior: BehaviourPrior | None,
+    content: ContentSimilarity | None,
     seed: int,
 ) -> None:
     """Write `model.safetensors` and `model.json` into a folder; the same model gives the same bytes."""
@@ -65,6 +69,8 @@ def save_model(
                 tensors[EDGES + source] = similarity.edges[source]
     if prior is not None:
         tensors |= {PRIOR_TENSOR + name: tensor for name, tensor in prior.tensors().items()}
+    if content is not None:
+        tensors[CONTENT_VECTORS] = content.vectors
     save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, folder / WEIGHTS)
     meaning = {
         "format": FORMAT,
@@ -76,6 +82,7 @@ def save_model(
         "similarity": None if similarity is None else {"kind": similarity.kind, "sources": list(similarity.sources)},
         "mixture": mixture.describe(),
         "prior": None if prior is None else prior.describe(),
+        "content": None if content is None else content.describe(),
         "seed": seed,
         "config": model.config.fingerprint_fields(),
     }
@@ -116,6 +123,7 @@ def load_model(folder: Path, expected_codes: str | None = None, expected_items: 
         if meaning["prior"] is not None:
             own = {name.removeprefix(PRIOR_TENSOR): tensor for name, tensor in tensors.items() if name.startswith(PRIOR_TENSOR)}
             prior = BehaviourPrior.load(meaning["prior"], own)
+        content = None if meaning["content"] is None else ContentSimilarity(tensors[CONTENT_VECTORS], **meaning["content"])
         missing, unexpected = model.load_state_dict(parameters, strict=False)
     except (OSError, SafetensorError, KeyError, ValidationError, RuntimeError, TypeError) as error:
         raise ArtifactError(f"The model in {folder} cannot be read: {type(error).__name__}: {error}", AGAIN) from error
@@ -124,7 +132,9 @@ def load_model(folder: Path, expected_codes: str | None = None, expected_items: 
         raise ArtifactError(f"{WEIGHTS} in {folder} does not fit {MEANING}: missing {missing}, unknown {unexpected}.", AGAIN)
     if prior is not None and prior.knn.n_items != meaning["n_items"]:
         raise ArtifactError(f"The prior in {folder} is of {prior.knn.n_items} items, the model of {meaning['n_items']}.", AGAIN)
-    return TrainedModel(model.eval(), mixture, prior, meaning)
+    if content is not None and content.n_items != meaning["n_items"]:
+        raise ArtifactError(f"The content vectors in {folder} are of {content.n_items} items, the model of {meaning['n_items']}.", AGAIN)
+    return TrainedModel(model.eval(), mixture, prior, content, meaning)
 
 
 def _read_meaning(folder: Path) -> dict[str, Any]:
@@ -135,7 +145,7 @@ def _read_meaning(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} cannot be read: {error}", AGAIN) from None
     if not isinstance(meaning, dict) or meaning.get("model") != "BBQRec" or meaning.get("format") != FORMAT:
         raise ArtifactError(f"{path} does not describe a BBQRec model of format {FORMAT}.", AGAIN)
-    needed = {"n_items", "sources", "codes_sha256", "similarity", "mixture", "prior", "config"}
+    needed = {"n_items", "sources", "codes_sha256", "similarity", "mixture", "prior", "content", "config"}
     if not needed <= meaning.keys() or schema.FUSED not in meaning["sources"]:
         raise ArtifactError(f"{path} lacks {sorted(needed - meaning.keys()) or 'fused codes'}.", AGAIN)
     return meaning

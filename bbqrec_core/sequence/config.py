@@ -19,8 +19,8 @@ class SimilarityConfig(Section):
     """Discretized similarity reweighting of the attention scores."""
 
     sources: tuple[Source, ...] = Field(("text", "image"), description="whose similarities reweight attention; [] = off")
-    kind: Literal["quantile", "prefix"] = Field(
-        "quantile", description="buckets: quantiles of the cosine between quantized vectors, or length of the codes' common prefix"
+    kind: Literal["prefix", "quantile"] = Field(
+        "prefix", description="buckets: length of the codes' common prefix, or quantiles of the cosine between quantized vectors"
     )
     buckets: int = Field(8, ge=2, le=64, description="buckets of kind quantile; one more is kept for an item with itself")
     lr_scale: float = Field(5.0, gt=0, le=100, description="learning rate of the similarity weights, relative to the others'")
@@ -70,6 +70,9 @@ class SequenceConfig(Section):
     selection_users: int = Field(5000, ge=0, description="validation users (a seeded sample) that pick the epoch and fit the mix; 0 = all")
     prior: Literal["knn", "off"] = Field(
         "knn", description="a third score beside the heads': the co-occurrence kNN, tuned as the section baselines.knn says"
+    )
+    content: bool = Field(
+        True, description="a fourth score: similarity of text and image features between the history and an item, where there are any"
     )
     repetition: bool = Field(True, description="fit on validation what it is worth that an item stands in the history already")
     mixture_steps: int = Field(10, ge=1, le=100, description="the heads' weights are fitted on a grid of 1/steps")

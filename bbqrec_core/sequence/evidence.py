@@ -4,19 +4,20 @@ A user's candidates are the target, the history, and what any source puts first 
 hundred reaches no mix's first ten, but in odd cases, so ranks up to ten are those of full ranking.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.evaluation.ranking import seen_items
+from bbqrec_core.sequence.content import CONTENT, ContentSimilarity
 from bbqrec_core.sequence.mixture import Scores, batches, stands_in
 from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
 
 TOP = 100
 """Candidates that each source proposes."""
-TENSORS = ("shares", "popularity", "real", "seen", "history", "support")
+TENSORS = ("shares", "popularity", "content", "real", "seen", "history", "support")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Evidence:
         heads: Log-probabilities by head, float32 [users, candidates].
         shares: The prior's shares of votes, float32 [users, candidates]; all 0 without a prior.
         popularity: The prior's smoothing distribution, the same shape.
+        content: Content similarity at each temperature asked for, float32 [users, candidates, temperatures].
         real: False where a column repeats another or a row has fewer candidates, bool [users, candidates].
         seen: Items that masking leaves out, bool [users, candidates]. A target may be one.
         history: Those of them that the model is told of, the others lying too far back, bool [users, candidates].
@@ -36,6 +38,7 @@ class Evidence:
     heads: Mapping[str, torch.Tensor]
     shares: torch.Tensor
     popularity: torch.Tensor
+    content: torch.Tensor
     real: torch.Tensor
     seen: torch.Tensor
     history: torch.Tensor
@@ -44,8 +47,18 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.real)
 
+    def at_temperature(self, column: int) -> "Evidence":
+        """The same with content similarity at one of the temperatures."""
+        return replace(self, content=self.content[:, :, column : column + 1])
 
-def gather_evidence(split: EvalSplit, score: Callable[[torch.Tensor], Scores], prior: BehaviourPrior | None, batch_size: int) -> Evidence:
+
+def gather_evidence(
+    split: EvalSplit,
+    score: Callable[[torch.Tensor], Scores],
+    prior: BehaviourPrior | None,
+    batch_size: int,
+    content: Sequence[ContentSimilarity] = (),
+) -> Evidence:
     """Score the catalogue for every user of a split and keep the candidates.
 
     Args:
@@ -53,11 +66,12 @@ def gather_evidence(split: EvalSplit, score: Callable[[torch.Tensor], Scores], p
         score: Log-probabilities by head for histories, int64 [batch, max_history], on any device.
         prior: On the same device; None = none.
         batch_size: Users scored at a time.
+        content: One for each temperature to try, on the same device; the first proposes candidates.
 
     Returns:
         Evidence on the CPU.
     """
-    parts = [_gather(split, place, score, prior) for place in batches(len(split), batch_size)]
+    parts = [_gather(split, place, score, prior, content) for place in batches(len(split), batch_size)]
     return Evidence(
         {name: torch.cat([part.heads[name] for part in parts]) for name in parts[0].heads},
         *(torch.cat([getattr(part, name) for part in parts]) for name in TENSORS),
@@ -65,7 +79,13 @@ def gather_evidence(split: EvalSplit, score: Callable[[torch.Tensor], Scores], p
 
 
 @torch.no_grad()
-def _gather(split: EvalSplit, place: slice, score: Callable[[torch.Tensor], Scores], prior: BehaviourPrior | None) -> Evidence:
+def _gather(
+    split: EvalSplit,
+    place: slice,
+    score: Callable[[torch.Tensor], Scores],
+    prior: BehaviourPrior | None,
+    content: Sequence[ContentSimilarity],
+) -> Evidence:
     histories, targets = torch.from_numpy(split.histories[place]), torch.from_numpy(split.targets[place])
     heads = {name: values.float() for name, values in score(histories).items()}
     device = next(iter(heads.values())).device
@@ -74,6 +94,8 @@ def _gather(split: EvalSplit, place: slice, score: Callable[[torch.Tensor], Scor
     proposals = dict(heads)
     if prior is not None:
         proposals[PRIOR] = prior.shares(histories)
+    if content:
+        proposals[CONTENT] = content[0].scores(histories)
     given = stands_in(histories, n_items)
     columns = [targets[:, None], histories]
     columns += [values.masked_fill(given, float("-inf")).topk(min(TOP, n_items), dim=1).indices for values in proposals.values()]
@@ -86,8 +108,9 @@ def _gather(split: EvalSplit, place: slice, score: Callable[[torch.Tensor], Scor
     nothing = torch.zeros(items.shape, device=device)
     shares = proposals[PRIOR].gather(1, items) if prior is not None else nothing
     popularity = prior.popularity[items] if prior is not None else nothing
+    near = torch.stack([source.scores_of(histories, items) for source in content], dim=2) if content else nothing[:, :, None]
     support = prior.support(histories) if prior is not None else nothing[:, :2]
-    tensors = (shares, popularity, real, seen.gather(1, items), given.gather(1, items), support)
+    tensors = (shares, popularity, near, real, seen.gather(1, items), given.gather(1, items), support)
     return Evidence({name: values.gather(1, items).cpu() for name, values in heads.items()}, *(tensor.cpu() for tensor in tensors))
 
 

@@ -1,6 +1,7 @@
 """How several sources of scores become one: the heads' and the prior's log-probabilities, weighted, and what repetition is worth.
 
-    score(j) = sum over heads of weight * log p_head(j) + alpha(history) * log p_prior(j) + repetition, if j stands in the history
+    score(j) = sum over heads of weight * log p_head(j) + alpha(history) * log p_prior(j) + content * similarity(history, j)
+               + repetition, if j stands in the history
     alpha(history) = level * exp(slopes . (support - centre)), support = log(1 + length), log(1 + train count of the last item)
 
 Weights are fitted on validation (`mixture_fit.py`). Method, stage 2: final score = normalised log-probabilities, mixed with weights fitted
@@ -18,10 +19,11 @@ import torch
 from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.ranking import mask_histories, rank_targets, seen_items
+from bbqrec_core.sequence.content import CONTENT
 from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
 
 Scores = Mapping[str, torch.Tensor]
-"""Log-probabilities by source, each float32 [batch, n]."""
+"""Log-probabilities by source, of CONTENT the logarithm of a similarity, each float32 [batch, n]."""
 CUT_OFF = 10
 SPAN = 3.0
 """Support further than this from its centre counts as this far: nothing is known of weights out there."""
@@ -54,11 +56,13 @@ class Mixture:
     Attributes:
         heads: Weight of each head, summing to 1.
         prior: Weight of the behaviour prior.
+        content: Weight of content similarity.
         repetition: Added to the score of items that stand in the history.
     """
 
     heads: Mapping[str, float]
     prior: PriorWeight = PriorWeight()
+    content: float = 0.0
     repetition: float = 0.0
 
     def combine(
@@ -67,7 +71,7 @@ class Mixture:
         """Final scores.
 
         Args:
-            scores: Log-probabilities by head and, under PRIOR, of the prior, each float32 [batch, n].
+            scores: Log-probabilities by head and, under PRIOR, of the prior, each float32 [batch, n]; under CONTENT, content similarity.
             histories: int64 [batch, any]; negative entries are ignored.
             prior: Which prior; needed where its weight is not 0.
             items: What the n columns are, int64 [batch, n]; None = the catalogue in its order.
@@ -78,17 +82,19 @@ class Mixture:
         mixed = mix(scores, self.heads)
         if prior is not None and self.prior.level:
             mixed = mixed + self.prior.of(prior.support(histories)) * scores[PRIOR]
+        if self.content:
+            mixed = mixed + self.content * scores[CONTENT]
         if self.repetition:
             mixed = mixed + self.repetition * stands_in(histories, mixed.shape[1], items)
         return mixed
 
     def without_prior(self) -> "Mixture":
-        """The same with the prior's weight at 0."""
-        return Mixture(self.heads, PriorWeight(), self.repetition)
+        """The heads alone, with what repetition is worth: neither the prior nor content similarity."""
+        return Mixture(self.heads, repetition=self.repetition)
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready, for `load`."""
-        return {"heads": dict(self.heads), "prior": asdict(self.prior), "repetition": self.repetition}
+        return {"heads": dict(self.heads), "prior": asdict(self.prior), "content": self.content, "repetition": self.repetition}
 
     @classmethod
     def load(cls, description: Mapping[str, Any]) -> "Mixture":
@@ -99,7 +105,7 @@ class Mixture:
         """
         prior = description["prior"]
         weight = PriorWeight(prior["level"], tuple(prior["slopes"]), tuple(prior["centre"]))
-        return cls(dict(description["heads"]), weight, description["repetition"])
+        return cls(dict(description["heads"]), weight, description["content"], description["repetition"])
 
 
 def stands_in(histories: torch.Tensor, n_items: int, items: torch.Tensor | None = None) -> torch.Tensor:

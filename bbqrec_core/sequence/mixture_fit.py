@@ -1,26 +1,91 @@
-"""Fitting what the prior and repetition weigh, by NDCG@10 on validation, on a grid that is small beside the number of users.
+"""Fitting what the prior, content similarity and repetition weigh, by NDCG@10 on validation, on a small grid.
 
 First the prior's smoothing and its weight, the same for everybody. Then what the weight makes of a history's length and support: kept only
-if users on whom it was not chosen are ranked better by it, by more than a standard error. At last repetition, seen items not masked.
+if users on whom it was not chosen are ranked better by it, by more than a standard error. Then content similarity, its temperature and its
+weight together with the prior's level. At last repetition, seen items not masked.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
+from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.evaluation.metrics import expected_ndcg
-from bbqrec_core.sequence.evidence import Evidence
-from bbqrec_core.sequence.mixture import CUT_OFF, Mixture, PriorWeight, mix
-from bbqrec_core.sequence.prior import blend
+from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
+from bbqrec_core.sequence.content import ContentSimilarity
+from bbqrec_core.sequence.evidence import Evidence, gather_evidence
+from bbqrec_core.sequence.mixture import CUT_OFF, Mixture, PriorWeight, Scores, mix
+from bbqrec_core.sequence.prior import BehaviourPrior, blend
 
 SMOOTHINGS = (0.01, 0.03, 0.1, 0.3)
 LEVELS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 7.0, 10.0)
 SLOPES = (0.0, -0.25, 0.25, -0.5, 0.5)
+TEMPERATURES = (0.05, 0.03, 0.1)
+"""Of content similarity, the first the one that proposes candidates."""
+CONTENTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7)
+"""Weights of content similarity."""
 FOLDS = 5
 REPETITIONS = (0.0, -1.0, 1.0, -2.0, 2.0, -4.0, 4.0, -8.0, 8.0, -16.0, -32.0)
 """The first of equals is taken, so that nothing is added where it makes no difference."""
+
+
+@dataclass(frozen=True)
+class Helpers:
+    """What can have a say beside a model's heads; None = it has none.
+
+    Attributes:
+        knn: What the behaviour prior consists of.
+        vectors: What content similarity compares, from `content_vectors`.
+        repetition: Whether to fit what it is worth that an item stands in the history.
+    """
+
+    knn: CoOccurrenceKnn | None = None
+    vectors: torch.Tensor | None = None
+    repetition: bool = True
+
+    def __bool__(self) -> bool:
+        return self.knn is not None or self.vectors is not None or self.repetition
+
+
+def fit_helpers(
+    valid: EvalSplit,
+    score: Callable[[torch.Tensor], Scores],
+    heads: Mapping[str, float],
+    helpers: Helpers,
+    device: torch.device,
+    batch: int,
+) -> tuple[Mixture, BehaviourPrior | None, ContentSimilarity | None]:
+    """Fit, in this order, on top of the heads: the prior's weight, content similarity's, and what repetition is worth.
+
+    Args:
+        valid: At least one user.
+        score: Log-probabilities by head for histories, int64 [batch, max_history].
+        heads: Weights of the heads, which stay as they are.
+        helpers: What to fit.
+        device: Where `score` gives its results.
+        batch: Users scored at a time.
+
+    Returns:
+        The mix, the prior, and content similarity if it came out to have a say, on the CPU.
+    """
+    prior = None if helpers.knn is None else BehaviourPrior(helpers.knn.to(device), 1.0)
+    vectors = None if helpers.vectors is None else helpers.vectors.to(device)
+    tried = [] if vectors is None else [ContentSimilarity(vectors, temperature) for temperature in TEMPERATURES]
+    evidence = gather_evidence(valid, score, prior, batch, tried)
+    mixture, smoothing, content = Mixture(heads), 1.0, None
+    if prior is not None:
+        weight, smoothing = fit_prior_weight(evidence, heads)
+        mixture, prior = replace(mixture, prior=weight), prior.with_smoothing(smoothing).to("cpu")
+    if tried:
+        mixture, column = fit_content(evidence, mixture, smoothing)
+        content = tried[column].to("cpu") if mixture.content else None
+        evidence = evidence.at_temperature(column)
+    if helpers.repetition:
+        mixture = replace(mixture, repetition=fit_repetition(evidence, mixture, smoothing))
+    return mixture, prior, content
 
 
 def fit_prior_weight(evidence: Evidence, heads: Mapping[str, float]) -> tuple[PriorWeight, float]:
@@ -42,6 +107,27 @@ def fit_prior_weight(evidence: Evidence, heads: Mapping[str, float]) -> tuple[Pr
     tilted = [PriorWeight(level, slopes, (length, support)) for slopes in itertools.product(SLOPES, SLOPES)]
     values = per_user_ndcg(evidence, [(Mixture(heads, weight), smoothing) for weight in tilted])
     return (tilted[_best(values)] if generalises(values) else PriorWeight(level)), smoothing
+
+
+def fit_content(evidence: Evidence, mixture: Mixture, smoothing: float) -> tuple[Mixture, int]:
+    """The weight and temperature of content similarity, and the prior's level beside it, that rank the targets best, seen items masked.
+
+    Args:
+        evidence: Of validation, gathered with content similarity at each of TEMPERATURES.
+        mixture: What is fitted so far; comes back as it is where content similarity does not help.
+        smoothing: The prior's.
+
+    Returns:
+        The mix, and which of the temperatures.
+    """
+    weight = mixture.prior
+    levels = LEVELS if weight.level else (0.0,)
+    beside = [replace(weight, level=level) for level in levels]
+    choices = [mixture] + [replace(mixture, prior=prior, content=content) for content in CONTENTS[1:] for prior in beside]
+    at = [evidence.at_temperature(column) for column in range(len(TEMPERATURES))]
+    values = np.stack([per_user_ndcg(part, [(choice, smoothing) for choice in choices]).mean(axis=1) for part in at])
+    column, row = np.unravel_index(_first_best(values.ravel()), values.shape)
+    return choices[row], int(column)
 
 
 def fit_repetition(evidence: Evidence, mixture: Mixture, smoothing: float) -> float:
@@ -82,6 +168,8 @@ def per_user_ndcg(evidence: Evidence, mixes: Sequence[tuple[Mixture, float]], ma
         scores = mix(evidence.heads, mixture.heads)
         if mixture.prior.level:
             scores = scores + mixture.prior.of(evidence.support) * blend(evidence.shares, evidence.popularity, smoothing)
+        if mixture.content:
+            scores = scores + mixture.content * evidence.content[:, :, 0]
         if mixture.repetition:
             scores = scores + mixture.repetition * evidence.history
         candidates = scores.masked_fill(closed, float("-inf")).numpy()
@@ -92,6 +180,10 @@ def per_user_ndcg(evidence: Evidence, mixes: Sequence[tuple[Mixture, float]], ma
 
 
 def _best(values: np.ndarray) -> int:
-    """Row of the highest mean, the first of equals (up to rounding)."""
-    means = values.mean(axis=1)
-    return int(np.flatnonzero(means >= means.max() - 1e-12)[0])
+    """Row of the highest mean, the first of equals."""
+    return _first_best(values.mean(axis=1))
+
+
+def _first_best(values: np.ndarray) -> int:
+    """Place of the highest value, the first of equals (up to rounding)."""
+    return int(np.flatnonzero(values >= values.max() - 1e-12)[0])

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from bbqrec_core.sequence.artifact import TrainedModel, load_model
+from bbqrec_core.sequence.content import CONTENT
 from bbqrec_core.sequence.mixture import Scores, batches
 from bbqrec_core.sequence.model import DENSE, GENERATIVE
 from bbqrec_core.sequence.prior import PRIOR
@@ -27,6 +28,7 @@ class SequenceRecommender:
         self.model = trained.model.to(device)
         self.mixture = trained.mixture
         self.prior = None if trained.prior is None else trained.prior.to(device)
+        self.content = None if trained.content is None else trained.content.to(device)
         self.meaning = trained.meaning
         self.device = torch.device(device)
         self.n_items = self.model.n_items
@@ -38,9 +40,9 @@ class SequenceRecommender:
         return self.prior is not None and self.mixture.prior.level > 0
 
     def without_prior(self) -> "SequenceRecommender":
-        """The heads alone, mixed as they were before the prior came to them, under a name of their own."""
+        """The heads alone, mixed as they were before prior and content similarity came to them, under a name of their own."""
         alone = copy(self)
-        alone.name, alone.mixture, alone.prior = f"{NAME} without prior", self.mixture.without_prior(), None
+        alone.name, alone.mixture, alone.prior, alone.content = f"{NAME} without prior", self.mixture.without_prior(), None, None
         return alone
 
     @torch.no_grad()
@@ -82,6 +84,8 @@ class SequenceRecommender:
         scores: Scores = self.model.log_probs(self.model.hidden(histories))
         if self.prior is not None and self.uses_prior:
             scores = {**scores, PRIOR: self.prior.log_probs(histories)}
+        if self.content is not None:
+            scores = {**scores, CONTENT: self.content.scores(histories)}
         return self.mixture.combine(scores, histories, self.prior)
 
     def _exhaustive(self, histories: torch.Tensor, seen: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,7 +93,7 @@ class SequenceRecommender:
         return best(everything, _without(self._catalogue(histories), seen), k)
 
     def _by_candidates(self, histories: torch.Tensor, seen: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Candidates of each head and of the prior, rescored by all of them."""
+        """Candidates of each head and of the prior, rescored by all of them and by content similarity."""
         hidden = self.model.hidden(histories)
         wanted = max(k, self.model.config.beam_width)
         whole: dict[str, torch.Tensor] = {}  # sources that score the catalogue anyway
@@ -110,6 +114,8 @@ class SequenceRecommender:
         scores = {name: source.gather(1, safe) for name, source in whole.items()}
         if self.model.decoder is not None:
             scores[GENERATIVE] = self.model.decoder.score_items(hidden, safe)
+        if self.content is not None:
+            scores[CONTENT] = self.content.scores_of(histories, safe)
         mixed = self.mixture.combine(scores, histories, self.prior, safe)
         return best(safe, mixed.masked_fill(useless, float("-inf")), k)
 

@@ -1,7 +1,8 @@
-"""The stage `train`: reads ingest, quantize and prior, trains the sequence model, writes it with its curve and its similarity weights."""
+"""The stage `train`: trains the sequence model, fits its mix, writes both with the curve and the similarity weights."""
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,17 +12,16 @@ import torch
 
 from bbqrec_core import schema
 from bbqrec_core.curves import write_curve
-from bbqrec_core.dataset import EvalSplit, SequenceDataset
+from bbqrec_core.dataset import EvalSplit, SequenceDataset, load_features
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.ranking import rank_split, sample_users, validation_metrics
 from bbqrec_core.prior.artifact import load_knn
-from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
 from bbqrec_core.sequence.artifact import TrainedModel, save_model
 from bbqrec_core.sequence.catalogue import Catalogue, load_catalogue
 from bbqrec_core.sequence.config import SequenceConfig
-from bbqrec_core.sequence.evidence import gather_evidence
+from bbqrec_core.sequence.content import ContentSimilarity, content_vectors
 from bbqrec_core.sequence.mixture import CUT_OFF, Mixture, even, ranking_quality, weight_grid
-from bbqrec_core.sequence.mixture_fit import fit_prior_weight, fit_repetition
+from bbqrec_core.sequence.mixture_fit import Helpers, fit_helpers
 from bbqrec_core.sequence.model import DENSE, GENERATIVE, SequenceModel
 from bbqrec_core.sequence.prior import BehaviourPrior
 from bbqrec_core.sequence.recommender import SequenceRecommender
@@ -61,14 +61,26 @@ def run(context: StageContext) -> Statistics:
     data = SequenceDataset.load(context.input("ingest"), profile.sequence.max_history)
     catalogue = load_catalogue(context.input("quantize"), data.train_counts)
     similarity = similarity_spec(profile.sequence.similarity, catalogue, profile.seed)
-    prior = None if profile.sequence.prior == "off" else load_knn(context.input("prior"))
-    made = fit(profile, data, catalogue, similarity, prior, context.scratch)
+    made = fit(profile, data, catalogue, similarity, load_helpers(profile.sequence, context.inputs), context.scratch)
     model = made.trained.model
     shares = None if similarity is None else bucket_shares(SimilarityBuckets(catalogue, similarity), made.windows.items)
-    save_model(context.out, model, catalogue, similarity, made.trained.mixture, made.trained.prior, profile.seed)
+    trained = made.trained
+    save_model(context.out, model, catalogue, similarity, trained.mixture, trained.prior, trained.content, profile.seed)
     write_curve(context.out, made.progress.curve)
     _write_similarity(context.out / "attention_bias.parquet", model.similarity, shares)
     return _statistics(model, catalogue, made.windows, made.progress) | _mixture_statistics(made.trained, made.valid)
+
+
+def load_helpers(config: SequenceConfig, inputs: Mapping[str, Path]) -> Helpers:
+    """What the profile lets have a say beside the heads.
+
+    Args:
+        config: Section `sequence`.
+        inputs: Folders of the artifacts `prior` and `embed`.
+    """
+    knn = None if config.prior == "off" else load_knn(inputs["prior"])
+    vectors = content_vectors(load_features(inputs["embed"])) if config.content else None
+    return Helpers(knn, vectors, config.repetition)
 
 
 def fit(
@@ -76,7 +88,7 @@ def fit(
     data: SequenceDataset,
     catalogue: Catalogue,
     similarity: SimilaritySpec | None,
-    prior: CoOccurrenceKnn | None,
+    helpers: Helpers,
     scratch: Path,
 ) -> Fit:
     """Train the model and fit its mix, as the profile says.
@@ -86,7 +98,7 @@ def fit(
         data: Sequences; train is learned from, validation picks the epoch and the mix.
         catalogue: The items' codes.
         similarity: From `similarity_spec`; None = attention is not reweighted.
-        prior: What the behaviour prior consists of; None = no prior.
+        helpers: What can have a say beside the heads.
         scratch: Where checkpoints are kept.
     """
     config, seed, compute = profile.sequence, profile.seed, profile.compute
@@ -98,36 +110,27 @@ def fit(
     identity = identity_of(config, seed, catalogue.digest(), windows, valid)
     progress = train(model, windows, valid, config, seed, fabric, scratch, identity)
     model.eval()
-    fitted = fit_mixture(model, valid, config, prior)
+    fitted = fit_mixture(model, valid, config, helpers)
     return Fit(TrainedModel(model.cpu(), *fitted, {}), progress, windows, valid)
 
 
 def fit_mixture(
-    model: SequenceModel, valid: EvalSplit, config: SequenceConfig, knn: CoOccurrenceKnn | None
-) -> tuple[Mixture, BehaviourPrior | None]:
-    """Fit, in this order: the heads' weights, the prior's on top of them, and what repetition is worth.
+    model: SequenceModel, valid: EvalSplit, config: SequenceConfig, helpers: Helpers
+) -> tuple[Mixture, BehaviourPrior | None, ContentSimilarity | None]:
+    """Fit the heads' weights, and then what helps beside them.
 
     Args:
         model: Trained, in evaluation mode.
         valid: Users to fit on; where there are none, heads weigh the same and nothing else has a say.
         config: Profile section `sequence`.
-        knn: What the prior consists of; None = no prior.
+        helpers: What can have a say.
     """
     if not len(valid):
-        return Mixture(even(model.heads)), None
+        return Mixture(even(model.heads)), None, None
     heads = fit_heads(model, valid, config)
-    if knn is None and not config.repetition:
-        return Mixture(heads), None
-    prior = None if knn is None else BehaviourPrior(knn.to(model.start.device), 1.0)
-    with torch.no_grad():
-        evidence = gather_evidence(valid, scorer(model), prior, config.score_batch)
-    mixture = Mixture(heads)
-    if prior is not None:
-        weight, smoothing = fit_prior_weight(evidence, heads)
-        mixture, prior = replace(mixture, prior=weight), BehaviourPrior(prior.knn, smoothing).to("cpu")
-    if config.repetition:
-        mixture = replace(mixture, repetition=fit_repetition(evidence, mixture, 1.0 if prior is None else prior.smoothing))
-    return mixture, prior
+    if not helpers:
+        return Mixture(heads), None, None
+    return fit_helpers(valid, scorer(model), heads, helpers, model.start.device, config.score_batch)
 
 
 def fit_heads(model: SequenceModel, valid: EvalSplit, config: SequenceConfig) -> dict[str, float]:
@@ -190,6 +193,8 @@ def _mixture_statistics(trained: TrainedModel, valid: EvalSplit) -> Statistics:
         "mixture_prior": mixture.prior.level,
         "mixture_prior_by_length": mixture.prior.slopes[0],
         "mixture_prior_by_support": mixture.prior.slopes[1],
+        "mixture_content": mixture.content,
+        "content_temperature": None if trained.content is None else trained.content.temperature,
         "mixture_repetition": mixture.repetition,
         "prior_smoothing": None if trained.prior is None else trained.prior.smoothing,
     }

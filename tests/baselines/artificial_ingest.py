@@ -61,3 +61,13 @@ def write_semantic_ids(folder: Path, n_items: int) -> Path:
     # Arrow cannot read fixed-size lists with nulls back from Parquet: without its own schema they come as plain lists.
     pq.write_table(pa.table(columns, schema=schema.semantic_id_schema(2)), folder / "semantic_ids.parquet", store_schema=False)
     return folder
+
+
+def write_features(folder: Path, n_items: int) -> Path:
+    """Text features on a circle: an item is most like those numbered next to it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    angle = 2 * np.pi * np.arange(n_items) / n_items
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.stack([np.cos(angle), np.sin(angle)], axis=1).ravel().astype(np.float16)), 2)
+    columns = [np.arange(n_items, dtype=np.int32), vectors, np.ones(n_items, dtype=bool)]
+    pq.write_table(pa.table(columns, schema=schema.embedding_schema("text", 2)), folder / "text_embedding.parquet")
+    return folder

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from artificial_ingest import planted_sequences, write_ingest, write_semantic_ids
+from artificial_ingest import planted_sequences, write_features, write_ingest, write_semantic_ids
 
 from bbqrec_core import schema
 from bbqrec_core.baselines import load_recommenders
@@ -24,8 +24,15 @@ from bbqrec_core.stage import StageContext, Statistics
 
 N_ITEMS = 30
 QUICK = {"sasrec": {"epochs": 2, "dimensions": 16}, "knn": {"trials": 12, "drawn": 5}}
-KEYS = ["popularity", "knn", "sasrec", "sasrec_with_codes", "sasrec_with_codes_and_prior"]
-NAMES = ["popularity", "co-occurrence kNN", "SASRec", "SASRec with codes", "SASRec with codes and prior"]
+KEYS = ["popularity", "knn", "sasrec", "sasrec_with_codes", "sasrec_with_codes_and_prior", "sasrec_with_codes_and_prior_and_content"]
+NAMES = [
+    "popularity",
+    "co-occurrence kNN",
+    "SASRec",
+    "SASRec with codes",
+    "SASRec with codes and prior",
+    "SASRec with codes and prior and content",
+]
 
 
 def tuned(folder: Path, ingest: Path, section: dict[str, object] = QUICK) -> Statistics:
@@ -38,7 +45,8 @@ def fitted(folder: Path, ingest: Path, section: dict[str, object] = QUICK) -> St
         (folder / name).mkdir(parents=True)
     tuned(folder, ingest, section)
     profile = load_profile("demo", {"baselines": section, "compute": {"device": "cpu"}})
-    inputs = {"ingest": ingest, "quantize": write_semantic_ids(folder / "quantize", N_ITEMS), "prior": folder / "prior"}
+    codes, features = write_semantic_ids(folder / "quantize", N_ITEMS), write_features(folder / "embed", N_ITEMS)
+    inputs = {"ingest": ingest, "embed": features, "quantize": codes, "prior": folder / "prior"}
     return run(StageContext(profile, inputs, folder / "out", folder / "scratch"))
 
 

@@ -38,6 +38,19 @@ def write_catalogue(folder: Path, rng: np.random.Generator, relabel: np.ndarray)
     save_file(tensors, folder / "quantized.safetensors")
 
 
+def write_features(folder: Path, rng: np.random.Generator, relabel: np.ndarray) -> None:
+    """Text features that know the item's group and a little more; every fifth item has none."""
+    group = np.arange(N_ITEMS) // PER_GROUP
+    values = rng.normal(size=(GROUPS, 8))[group] + 0.5 * rng.normal(size=(N_ITEMS, 8))
+    present = np.arange(N_ITEMS) % 5 != 4
+    values[~present] = 0
+    back = np.argsort(relabel)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(values[back].ravel().astype(np.float16)), 8)
+    columns = [np.arange(N_ITEMS, dtype=np.int32), vectors, present[back]]
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table(columns, schema=schema.embedding_schema("text", 8)), folder / "text_embedding.parquet")
+
+
 def write_sequences(folder: Path, rng: np.random.Generator, relabel: np.ndarray, users: int, test_seed: int = 0) -> None:
     """Users walk through a group: item i is mostly followed by the next of its group. Item 47 never occurs in train."""
     histories = []
@@ -81,9 +94,10 @@ def make_artifacts(root: Path, users: int = 150, seed: int = 5, relabel: np.ndar
     relabel = np.arange(N_ITEMS) if relabel is None else relabel
     write_catalogue(root / "quantize", np.random.default_rng(seed), relabel)
     write_sequences(root / "ingest", np.random.default_rng(seed + 1), relabel, users, test_seed)
+    write_features(root / "embed", np.random.default_rng(seed + 2), relabel)
     (root / "prior").mkdir()
     tune_prior(StageContext(make_profile(), {"ingest": root / "ingest"}, root / "prior", root))
-    return {name: root / name for name in ("ingest", "quantize", "prior")}
+    return {name: root / name for name in ("ingest", "embed", "quantize", "prior")}
 
 
 SMALL = {

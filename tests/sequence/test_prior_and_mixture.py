@@ -115,7 +115,7 @@ def test_candidates_are_ranked_as_the_catalogue_is(prior, data):
     generator = torch.Generator().manual_seed(3)
     table = torch.randn(N_ITEMS, N_ITEMS, generator=generator)
     heads = lambda rows: {"dense": table[rows[:, -1].clamp_min(0)].log_softmax(1)}  # noqa: E731
-    mixture = Mixture({"dense": 1.0}, WEIGHT, -0.5)
+    mixture = Mixture({"dense": 1.0}, WEIGHT, repetition=-0.5)
     evidence = gather_evidence(data.valid, heads, prior, 32)
 
     class Whole:

@@ -59,9 +59,9 @@ def test_files_and_statistics(trained):
     assert curve.num_rows == 6 * statistics["epochs_run"]
     bias = pq.read_table(out / "attention_bias.parquet")
     assert bias.schema.equals(schema.SIMILARITY_WEIGHTS)
-    assert bias.num_rows == 2 * 2 * 2 * 9  # layers, heads, sources, buckets
+    assert bias.num_rows == 2 * 2 * 2 * 4  # layers, heads, sources, lengths of a common prefix
     assert np.abs(bias["weight"].to_numpy()).max() > 0
-    share = bias.filter(np.array(bias["source"].to_pylist()) == "text")["train_share"].to_numpy()[:9].sum()
+    share = bias.filter(np.array(bias["source"].to_pylist()) == "text")["train_share"].to_numpy()[:4].sum()
     assert share == pytest.approx(1)
     assert statistics["nan_parameters"] == 0 and statistics["cold_items"] == 1 and statistics["best_epoch"] >= 1
     assert all(isinstance(value, int | float | bool | str) for value in statistics.values())
@@ -170,7 +170,7 @@ def save_and_die(*arguments):
     if len(done) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 train._save = save_and_die
-inputs = {name: Path(sys.argv[2]) / name for name in ("ingest", "quantize", "prior")}
+inputs = {name: Path(sys.argv[2]) / name for name in ("ingest", "embed", "quantize", "prior")}
 stage.run(make_context(Path(sys.argv[1]), inputs, "killed", epochs=4))
 """
 
@@ -250,7 +250,7 @@ def test_damaged_models_are_refused_with_a_way_out(trained, tmp_path, damage):
         del tensors["parameter.norm.weight"]
         save_file(tensors, weights)
     else:
-        meaning.write_text(meaning.read_text().replace('"format": 2', '"format": 1'))
+        meaning.write_text(meaning.read_text().replace('"format": 3', '"format": 2'))
     with pytest.raises(ArtifactError, match="stage `train` again"):
         load_recommender(folder)
 
