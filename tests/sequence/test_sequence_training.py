@@ -64,7 +64,9 @@ def test_files_and_statistics(trained):
     share = bias.filter(np.array(bias["source"].to_pylist()) == "text")["train_share"].to_numpy()[:4].sum()
     assert share == pytest.approx(1)
     assert statistics["nan_parameters"] == 0 and statistics["cold_items"] == 1 and statistics["best_epoch"] >= 1
-    assert all(isinstance(value, int | float | bool | str) for value in statistics.values())
+    numbers = {name: value for name, value in statistics.items() if name != "content_temperature"}
+    assert all(isinstance(value, int | float | bool | str) for value in numbers.values())
+    assert (statistics["content_temperature"] is None) == (statistics["mixture_content"] == 0)
 
 
 def test_score_is_what_validation_measured(trained, artifacts):
