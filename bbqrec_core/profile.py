@@ -41,10 +41,19 @@ LONGEST_NAME = 64
 
 
 class ComputeConfig(Section):
-    """Where to compute. Nothing here changes what is computed, beyond the rounding of the chosen device."""
+    """Where to compute. Nothing here changes what is computed, beyond rounding and, on several devices, what dropout draws."""
 
     device: str = local_field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto takes a GPU when there is one")
+    devices: int = local_field(
+        1, ge=1, le=64, description="GPUs of this machine, or processes on the CPU, that train the sequence model together"
+    )
     threads: int = local_field(0, ge=0, description="CPU threads for torch and DuckDB; 0 = all cores")
+
+    @model_validator(mode="after")
+    def _devices_are_of_one_kind(self) -> "ComputeConfig":
+        if self.devices > 1 and self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"devices is {self.devices}, which {self.device} is not: set device to cuda, cpu or auto")
+        return self
 
 
 class TrackingConfig(Section):

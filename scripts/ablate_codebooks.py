@@ -19,7 +19,6 @@ from bbqrec_core.quantization.stage import choose_device, deterministic
 from bbqrec_core.store import ArtifactStore
 from benchmarks import command
 from benchmarks.codebooks.catalogue import Catalogue, load_catalogue
-from benchmarks.codebooks.contenders import OURS
 from benchmarks.codebooks.fixed_model import Recipe
 from benchmarks.codebooks.quality import Measured, measure
 from cli.overrides import parse_overrides
@@ -52,7 +51,7 @@ def main() -> None:
 
 def _measure(catalogue: Catalogue, profile: Profile, seed: int) -> Measured:
     changed = replace(catalogue, profile=profile)
-    return measure(OURS, changed, catalogue.dataset.test, Recipe(), seed, choose_device(profile.compute.device))
+    return measure(profile.quantization.tokenizer, changed, catalogue.dataset.test, Recipe(), seed, choose_device(profile.compute.device))
 
 
 def _row(name: str, runs: Sequence[Measured]) -> str:

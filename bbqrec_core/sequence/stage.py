@@ -23,10 +23,11 @@ from bbqrec_core.sequence.content import ContentSimilarity, content_vectors
 from bbqrec_core.sequence.mixture import CUT_OFF, Mixture, even, ranking_quality, weight_grid
 from bbqrec_core.sequence.mixture_fit import Helpers, fit_helpers
 from bbqrec_core.sequence.model import DENSE, GENERATIVE, SequenceModel
+from bbqrec_core.sequence.parallel import train_on_devices
 from bbqrec_core.sequence.prior import BehaviourPrior
 from bbqrec_core.sequence.recommender import SequenceRecommender
 from bbqrec_core.sequence.similarity import SimilarityBias, SimilarityBuckets, SimilaritySpec, bucket_shares, similarity_spec
-from bbqrec_core.sequence.train import Progress, identity_of, make_fabric, reproducible, scorer, train
+from bbqrec_core.sequence.train import Progress, identity_of, reproducible, scorer
 from bbqrec_core.sequence.windows import Windows
 from bbqrec_core.stage import StageContext, Statistics
 
@@ -104,11 +105,10 @@ def fit(
     config, seed, compute = profile.sequence, profile.seed, profile.compute
     windows = Windows.cut(data.train_offsets, data.train_items, config.max_history)
     valid = sample_users(data.valid, config.selection_users, seed)
-    fabric = make_fabric(compute.device, config.precision)
     with reproducible(seed):
         model = SequenceModel(config, catalogue, similarity)
     identity = identity_of(config, seed, catalogue.digest(), windows, valid)
-    progress = train(model, windows, valid, config, seed, fabric, scratch, identity)
+    progress = train_on_devices(model, windows, valid, config, seed, compute, scratch, identity)
     model.eval()
     fitted = fit_mixture(model, valid, config, helpers)
     return Fit(TrainedModel(model.cpu(), *fitted, {}), progress, windows, valid)

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,8 @@ from bbqrec_core.sequence.model import DENSE, GENERATIVE, SequenceModel
 from bbqrec_core.sequence.windows import Windows
 
 CHECKPOINT = "checkpoint.pt"
+SEED_STRIDE = 7_368_787
+"""Between the seeds of processes that train together, so that their dropout differs."""
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ def train(
         valid: Validation users that pick the epoch; may be empty, then the last epoch is kept.
         config: Profile section `sequence`.
         seed: The profile's.
-        fabric: Where and how precisely to compute.
+        fabric: Where and how precisely to compute. Processes of one fabric do this together, each with a model of its own.
         scratch: Where checkpoints are kept, one per epoch, each replacing the last.
         identity: What exactly is being trained; a checkpoint of anything else is ignored.
         after_epoch: Called with the number of epochs done, once their checkpoint is on disk.
@@ -110,15 +112,17 @@ def train(
         progress, best = restored
         log.info("resuming after epoch %d of %d", progress.epoch, config.epochs)
     steps = -(-len(windows) // config.batch_size)
-    for epoch in track(range(progress.epoch + 1, config.epochs + 1), "training, epochs", unit="epoch"):
+    epochs: Iterable[int] = range(progress.epoch + 1, config.epochs + 1)
+    for epoch in track(epochs, "training, epochs", unit="epoch") if fabric.is_global_zero else epochs:
         if epoch - 1 - progress.best_epoch >= config.patience and len(valid):
             log.info("no better validation NDCG@10 for %d epochs: stopping after epoch %d", config.patience, epoch - 1)
             break
-        with reproducible(_epoch_seed(seed, epoch)):
+        with reproducible(_epoch_seed(seed, epoch) + fabric.global_rank * SEED_STRIDE):
             losses, rate = _epoch(wrapped, wrapped_optimizer, averaged, fabric, windows, config, seed, epoch, steps)
         progress.epoch = epoch
         progress.curve.extend((epoch, f"train/{name}", value) for name, value in losses.items())
-        ndcg, recall = validate(judged, valid, config.score_batch) if len(valid) else (0.0, 0.0)
+        quality = validate(judged, valid, config.score_batch) if len(valid) and fabric.is_global_zero else (0.0, 0.0)
+        ndcg, recall = fabric.broadcast(quality)
         if len(valid):
             progress.curve.extend([(epoch, "valid/ndcg_at_10", ndcg), (epoch, "valid/recall_at_10", recall)])
         progress.curve.append((epoch, "lr", rate))
@@ -126,9 +130,10 @@ def train(
         if ndcg > progress.best_ndcg or not len(valid):
             progress.best_epoch, progress.best_ndcg = epoch, ndcg
             best = _copy(judged)
-        _save(path, identity, model, averaged, optimizer, progress, best)
-        if after_epoch is not None:
-            after_epoch(epoch)
+        if fabric.is_global_zero:
+            _save(path, identity, model, averaged, optimizer, progress, best)
+            if after_epoch is not None:
+                after_epoch(epoch)
     model.load_state_dict(best)
     return progress
 
@@ -189,20 +194,25 @@ def _epoch(
     rate = 0.0
     weights = {DENSE: config.dense_weight, GENERATIVE: config.generative_weight}
     for step, rows in enumerate(windows.epoch(config.batch_size, _epoch_seed(seed, epoch))):
-        tokens, targets = windows.batch(rows)
+        mine = rows[fabric.global_rank :: fabric.world_size]
+        tokens, targets = windows.batch(mine if len(mine) else rows[:1])
+        share = windows.targets_of(mine) / windows.targets_of(rows)  # of the batch's targets; 1 on one device
         rate = learning_rate((epoch - 1) * steps + step, config.epochs * steps, config)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         losses = model(tokens.to(fabric.device), targets.to(fabric.device))
         loss = torch.stack([value * weights[name] for name, value in losses.items()]).sum()
         optimizer.zero_grad()
-        fabric.backward(loss)
+        fabric.backward(loss if fabric.world_size == 1 else loss * (share * fabric.world_size))
         fabric.clip_gradients(model, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
         optimizer.step()
         if averaged is not None:
             averaged.update_parameters(model.module)
         for name, value in {"loss": loss, **{f"loss_{name}": value for name, value in losses.items()}}.items():
-            sums[name] = sums.get(name, 0.0) + value.item() * len(rows)
+            sums[name] = sums.get(name, 0.0) + value.item() * share * len(rows)
+    if fabric.world_size > 1:
+        total = cast(torch.Tensor, fabric.all_reduce(torch.tensor(list(sums.values()), device=fabric.device), reduce_op="sum"))
+        sums = dict(zip(sums, total.tolist(), strict=True))
     if not math.isfinite(sums["loss"]):
         raise StageError(f"The training loss stopped being a number in epoch {epoch}.", "Lower `sequence.learning_rate`.")
     return {name: value / len(windows) for name, value in sums.items()}, rate

@@ -61,6 +61,10 @@ class Windows:
         targets[cut.nonzero()[:, 0], first[cut]] = PAD
         return tokens, targets
 
+    def targets_of(self, rows: torch.Tensor) -> int:
+        """How many targets some rows have."""
+        return int((self.items[rows] >= 0).sum()) - int((~self.from_start[rows]).sum())
+
     def epoch(self, batch_size: int, seed: int) -> list[torch.Tensor]:
         """Rows of each batch of an epoch, in an order that depends on the seed alone; no batch is empty."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))

@@ -44,7 +44,7 @@ def fit(name: str, catalogue: Catalogue, seed: int, device: torch.device, budget
     """Fit a contender.
 
     Args:
-        name: Its key in `NAMES`.
+        name: Its key in `NAMES`, or a tokenizer as the profile names it.
         catalogue: What it is fitted on; the profile's section `quantization` sizes the codebooks of all and says how many passes they make.
         seed: Its only source of randomness.
         device: Where to train.
@@ -56,4 +56,5 @@ def fit(name: str, catalogue: Catalogue, seed: int, device: torch.device, budget
     if name == RQVAE_LONG:
         assert budget is not None
         config = config.model_copy(update={"warmup_epochs": 0, "epochs": budget.passes(config)})
-    return registry.fit(catalogue.data, config.model_copy(update={"tokenizer": _TOKENIZERS[name]}), seed, device, catalogue.ingest)
+    tokenizer = _TOKENIZERS.get(name, name)
+    return registry.fit(catalogue.data, config.model_copy(update={"tokenizer": tokenizer}), seed, device, catalogue.ingest)

@@ -58,7 +58,7 @@ def measure(
     """Fit a contender, give every item its ID, and judge the IDs.
 
     Args:
-        name: Its key in `contenders.NAMES`.
+        name: As for `contenders.fit`.
         catalogue: What it is measured on.
         split: Whom the fixed model is ranked for.
         recipe: Of the fixed model.

@@ -1,0 +1,117 @@
+"""Training on several devices of one machine: a process each, which the stage starts and which end with it.
+
+Every process holds the whole model and takes every n-th row of each batch. A process's loss counts as much as it has targets, so that the
+averaged gradient is that of the whole batch on one device; the dropout's draws are other ones.
+"""
+
+import copy
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from logging.handlers import QueueHandler, QueueListener
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from safetensors.torch import load, save
+
+from bbqrec_core.dataset import EvalSplit
+from bbqrec_core.errors import BBQRecError, StageError
+from bbqrec_core.sequence.config import SequenceConfig
+from bbqrec_core.sequence.model import SequenceModel
+from bbqrec_core.sequence.train import Progress, make_fabric, train
+from bbqrec_core.sequence.windows import Windows
+
+if TYPE_CHECKING:  # reading profiles needs YAML, which a bare PyTorch box need not have
+    from bbqrec_core.profile import ComputeConfig
+
+
+def train_on_devices(
+    model: SequenceModel,
+    windows: Windows,
+    valid: EvalSplit,
+    config: SequenceConfig,
+    seed: int,
+    compute: "ComputeConfig",
+    scratch: Path,
+    identity: str,
+) -> Progress:
+    """Train on as many devices as the profile says.
+
+    Args:
+        model: Freshly initialised, on the CPU; afterwards it holds what `train` leaves in it.
+        windows: Train sequences.
+        valid: Validation users that pick the epoch.
+        config: Profile section `sequence`.
+        seed: The profile's.
+        compute: Profile section `compute`.
+        scratch: Where checkpoints are kept.
+        identity: What exactly is being trained.
+
+    Raises:
+        StageError: As `train`, or there are fewer GPUs than the profile asks for.
+    """
+    if compute.devices == 1:
+        return train(model, windows, valid, config, seed, make_fabric(compute.device, config.precision), scratch, identity)
+    fabric = _make_fabric(compute, config.precision)
+    with _log_of_children() as records:
+        # As part of the function, since Fabric looks into arguments and takes no frozen dataclass.
+        work = partial(_work, records, torch.get_num_threads(), model, (windows, valid, config, seed), (scratch, identity))
+        result = fabric.launch(work)
+    if isinstance(result, BBQRecError):
+        raise result
+    progress, weights = result
+    model.load_state_dict(load(weights))
+    return progress
+
+
+def _make_fabric(compute: "ComputeConfig", precision: str) -> Fabric:
+    if compute.device != "cpu" and torch.cuda.is_available() and torch.cuda.device_count() < compute.devices:
+        raise StageError(
+            f"The profile asks for {compute.devices} GPUs, and this machine has {torch.cuda.device_count()}.", "Lower `compute.devices`."
+        )
+    strategy = DDPStrategy(start_method="spawn", forward_sync_buffers=False)
+    return Fabric(accelerator=compute.device, devices=compute.devices, strategy=strategy, precision=precision)  # type: ignore[arg-type]
+
+
+def _work(
+    records: Any,
+    threads: int,
+    model: SequenceModel,
+    task: tuple[Windows, EvalSplit, SequenceConfig, int],
+    kept: tuple[Path, str],
+    fabric: Fabric,
+) -> tuple[Progress, bytes] | BBQRecError:
+    """What each process does; the first one's result goes back."""
+    torch.set_num_threads(threads)
+    if fabric.is_global_zero:
+        logging.getLogger().setLevel(logging.INFO)
+        logging.getLogger().addHandler(QueueHandler(records))
+    try:
+        own = copy.deepcopy(model)  # what came lies in memory that the processes share
+        progress = train(own, *task, fabric, *kept)
+    except BBQRecError as error:
+        return error
+    return progress, save(own.state_dict())  # as bytes: shared memory ends with the process
+
+
+@contextmanager
+def _log_of_children() -> Iterator[Any]:
+    """A queue whose log records are handled here, as if they were this process's own."""
+    records = torch.multiprocessing.get_context("spawn").Queue()
+    listener = QueueListener(records, _Relay())
+    listener.start()
+    try:
+        yield records
+    finally:
+        listener.stop()
+
+
+class _Relay(logging.Handler):
+    """Hands a record to the logger that it names."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger(record.name).handle(record)
