@@ -81,7 +81,7 @@ def _measure(arguments: argparse.Namespace, inputs: dict[str, Path], data: Seque
             changed = _profile(arguments.profile, [*arguments.overrides, *ablation.split()], seed)
             ours = _train(changed, inputs, data)
             yield ablation or AS_IT_IS, _rank(ours, data)
-            if not ablation and ours.uses_prior:
+            if not ablation and ours.has_helpers:
                 yield "without prior", _rank(ours.without_prior(), data)
         if not arguments.no_sasrec:
             section = profile.baselines

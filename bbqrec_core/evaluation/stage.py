@@ -42,7 +42,7 @@ def run(context: StageContext) -> Statistics:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     ours = load_recommender(context.input("train"), device)
-    parts = [ours.without_prior()] if ours.uses_prior else []
+    parts = [ours.without_prior()] if ours.has_helpers else []
     return evaluate(context, [ours, *load_recommenders(context.input("baselines"), device)], parts)
 
 

@@ -39,6 +39,11 @@ class SequenceRecommender:
         """Whether the behaviour prior has a say."""
         return self.prior is not None and self.mixture.prior.level > 0
 
+    @property
+    def has_helpers(self) -> bool:
+        """Whether prior or content similarity has a say beside the heads."""
+        return self.uses_prior or self.content is not None
+
     def without_prior(self) -> "SequenceRecommender":
         """The heads alone, mixed as they were before prior and content similarity came to them, under a name of their own."""
         alone = copy(self)

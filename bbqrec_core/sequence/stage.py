@@ -184,7 +184,7 @@ def _mixture_statistics(trained: TrainedModel, valid: EvalSplit) -> Statistics:
         quality["valid_ndcg_at_10"] = float(expected_ndcg(rankings[True].ranks.above, rankings[True].ranks.tied, CUT_OFF).mean())
         quality["valid_recall_at_10"] = float(expected_recall(rankings[True].ranks.above, rankings[True].ranks.tied, CUT_OFF).mean())
         quality["valid_ndcg_at_10_unmasked"] = float(expected_ndcg(rankings[False].ranks.above, rankings[False].ranks.tied, CUT_OFF).mean())
-        alone = recommender.without_prior() if recommender.uses_prior else recommender
+        alone = recommender.without_prior() if recommender.has_helpers else recommender
         quality["valid_ndcg_at_10_without_prior"] = validation_metrics(alone, valid)["ndcg_at_10"]
     return {
         **quality,
