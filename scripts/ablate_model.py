@@ -90,7 +90,7 @@ def _measure(arguments: argparse.Namespace, inputs: dict[str, Path], data: Seque
             valid = sample_users(data.valid, section.sasrec.selection_users, seed)
             helpers = load_helpers(profile.sequence, inputs)
             for vectors in (None,) if helpers.vectors is None else (None, helpers.vectors):
-                mixed = SasrecWithPrior.fit(sasrec, Helpers(knn, vectors), valid)
+                mixed = SasrecWithPrior.fit(sasrec, Helpers(knn, vectors, section.max_history), valid)
                 yield mixed.name, _rank(mixed, data)
 
 

@@ -59,7 +59,7 @@ def run(context: StageContext) -> Statistics:
                 _mix(context, data, with_codes, Helpers(knn), statistics)
                 vectors = content_vectors(load_features(context.input("embed"))) if config.sasrec.content else None
                 if vectors is not None:
-                    _mix(context, data, with_codes, Helpers(knn, vectors), statistics)
+                    _mix(context, data, with_codes, Helpers(knn, vectors, config.max_history), statistics)
 
     write_curve(context.out, curve)
     statistics["models"] = ", ".join(recommender.name for recommender in load_recommenders(context.out))

@@ -36,7 +36,7 @@ class SasrecWithPrior:
         self.kind = self.without_content if content is None else self.with_content
         self.name = f"{sasrec.name} and prior" if content is None else f"{sasrec.name} and prior and content"
         self.n_items = sasrec.n_items
-        self.max_history = max(sasrec.max_history, prior.knn.max_history)
+        self.max_history = max(sasrec.max_history, prior.knn.max_history, 0 if content is None else content.max_history)
 
     @classmethod
     def fit(cls, sasrec: Sasrec, helpers: Helpers, valid: EvalSplit) -> "SasrecWithPrior":
@@ -47,14 +47,13 @@ class SasrecWithPrior:
             helpers: With a kNN.
             valid: At least one user.
         """
+        device = sasrec.model.item.weight.device
 
         def score(histories: torch.Tensor) -> Scores:
             return {OWN: sasrec.score(histories).log_softmax(1)}
 
-        mixture, prior, content = fit_helpers(valid, score, {OWN: 1.0}, helpers, sasrec.model.item.weight.device, SCORED_AT_A_TIME)
-        if prior is None:
-            raise ValueError("helpers must hold a kNN")
-        device = sasrec.model.item.weight.device
+        mixture, prior, content = fit_helpers(valid, score, {OWN: 1.0}, helpers, device, SCORED_AT_A_TIME)
+        assert prior is not None
         return cls(sasrec, prior.to(device), None if content is None else content.to(device), mixture)
 
     def score(self, histories: torch.Tensor) -> torch.Tensor:
@@ -77,7 +76,7 @@ class SasrecWithPrior:
         parts = {"sasrec": self.sasrec.tensors(), "prior": self.prior.tensors()}
         if self.content is not None:
             description["content"] = self.content.describe()
-            parts["content"] = {"vectors": self.content.vectors}
+            parts["content"] = {"vectors": self.content.vectors.values}
         write_model(folder, description, {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()})
 
     @classmethod
@@ -91,5 +90,5 @@ class SasrecWithPrior:
         prior = BehaviourPrior.load(description["prior"], of("prior")).to(device)
         content = None
         if description["kind"] == cls.with_content:
-            content = ContentSimilarity(of("content")["vectors"], **description["content"]).to(device)
+            content = ContentSimilarity.load(description["content"], of("content")["vectors"]).to(device)
         return cls(sasrec, prior, content, Mixture.load(description["mixture"]))

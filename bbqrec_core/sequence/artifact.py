@@ -70,7 +70,7 @@ def save_model(
     if prior is not None:
         tensors |= {PRIOR_TENSOR + name: tensor for name, tensor in prior.tensors().items()}
     if content is not None:
-        tensors[CONTENT_VECTORS] = content.vectors
+        tensors[CONTENT_VECTORS] = content.vectors.values
     save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, folder / WEIGHTS)
     meaning = {
         "format": FORMAT,
@@ -123,7 +123,7 @@ def load_model(folder: Path, expected_codes: str | None = None, expected_items: 
         if meaning["prior"] is not None:
             own = {name.removeprefix(PRIOR_TENSOR): tensor for name, tensor in tensors.items() if name.startswith(PRIOR_TENSOR)}
             prior = BehaviourPrior.load(meaning["prior"], own)
-        content = None if meaning["content"] is None else ContentSimilarity(tensors[CONTENT_VECTORS], **meaning["content"])
+        content = None if meaning["content"] is None else ContentSimilarity.load(meaning["content"], tensors[CONTENT_VECTORS])
         missing, unexpected = model.load_state_dict(parameters, strict=False)
     except (OSError, SafetensorError, KeyError, ValidationError, RuntimeError, TypeError) as error:
         raise ArtifactError(f"The model in {folder} cannot be read: {type(error).__name__}: {error}", AGAIN) from error

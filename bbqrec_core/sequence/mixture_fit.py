@@ -15,7 +15,7 @@ import torch
 from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.evaluation.metrics import expected_ndcg
 from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
-from bbqrec_core.sequence.content import ContentSimilarity
+from bbqrec_core.sequence.content import ContentSimilarity, ContentVectors
 from bbqrec_core.sequence.evidence import Evidence, gather_evidence
 from bbqrec_core.sequence.mixture import CUT_OFF, Mixture, PriorWeight, Scores, mix
 from bbqrec_core.sequence.prior import BehaviourPrior, blend
@@ -38,12 +38,14 @@ class Helpers:
 
     Attributes:
         knn: What the behaviour prior consists of.
-        vectors: What content similarity compares, from `content_vectors`.
+        vectors: What content similarity compares.
+        max_history: How many of the most recent items it looks at.
         repetition: Whether to fit what it is worth that an item stands in the history.
     """
 
     knn: CoOccurrenceKnn | None = None
-    vectors: torch.Tensor | None = None
+    vectors: ContentVectors | None = None
+    max_history: int = 20
     repetition: bool = True
 
     def __bool__(self) -> bool:
@@ -72,8 +74,8 @@ def fit_helpers(
         The mix, the prior, and content similarity if it came out to have a say, on the CPU.
     """
     prior = None if helpers.knn is None else BehaviourPrior(helpers.knn.to(device), 1.0)
-    vectors = None if helpers.vectors is None else helpers.vectors.to(device)
-    tried = [] if vectors is None else [ContentSimilarity(vectors, temperature) for temperature in TEMPERATURES]
+    vectors = helpers.vectors
+    tried = [] if vectors is None else [ContentSimilarity(vectors, value, helpers.max_history).to(device) for value in TEMPERATURES]
     evidence = gather_evidence(valid, score, prior, batch, tried)
     mixture, smoothing, content = Mixture(heads), 1.0, None
     if prior is not None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.accelerators import CUDAAccelerator
 from lightning_fabric.strategies import DDPStrategy
-from safetensors.torch import load, save
 
 from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.errors import BBQRecError, StageError
@@ -24,6 +24,8 @@ from bbqrec_core.sequence.config import SequenceConfig
 from bbqrec_core.sequence.model import SequenceModel
 from bbqrec_core.sequence.train import Progress, make_fabric, train
 from bbqrec_core.sequence.windows import Windows
+
+RESULT = "trained.pt"
 
 if TYPE_CHECKING:  # reading profiles needs YAML, which a bare PyTorch box need not have
     from bbqrec_core.profile import ComputeConfig
@@ -42,7 +44,7 @@ def train_on_devices(
     """Train on as many devices as the profile says.
 
     Args:
-        model: Freshly initialised, on the CPU; afterwards it holds what `train` leaves in it.
+        model: Freshly initialised, on the CPU; afterwards it holds, and lies, as `train` leaves it.
         windows: Train sequences.
         valid: Validation users that pick the epoch.
         config: Profile section `sequence`.
@@ -59,13 +61,16 @@ def train_on_devices(
     fabric = _make_fabric(compute, config.precision)
     with _log_of_children() as records:
         # As part of the function, since Fabric looks into arguments and takes no frozen dataclass.
-        work = partial(_work, records, torch.get_num_threads(), model, (windows, valid, config, seed), (scratch, identity))
-        result = fabric.launch(work)
-    if isinstance(result, BBQRecError):
-        raise result
-    progress, weights = result
-    model.load_state_dict(load(weights))
-    return progress
+        threads = max(1, torch.get_num_threads() // compute.devices)
+        error = fabric.launch(partial(_work, records, threads, model, (windows, valid, config, seed), (scratch, identity)))
+    if error is not None:
+        raise error
+    result = torch.load(scratch / RESULT, weights_only=True)
+    (scratch / RESULT).unlink()
+    model.load_state_dict(result["weights"])
+    if isinstance(fabric.accelerator, CUDAAccelerator):
+        model.to("cuda")  # where `train` on one device leaves it
+    return Progress(**result["progress"])
 
 
 def _make_fabric(compute: "ComputeConfig", precision: str) -> Fabric:
@@ -84,8 +89,8 @@ def _work(
     task: tuple[Windows, EvalSplit, SequenceConfig, int],
     kept: tuple[Path, str],
     fabric: Fabric,
-) -> tuple[Progress, bytes] | BBQRecError:
-    """What each process does; the first one's result goes back."""
+) -> BBQRecError | None:
+    """What each process does. The first one leaves RESULT in the scratch folder: the pipe back to the parent is too narrow for weights."""
     torch.set_num_threads(threads)
     if fabric.is_global_zero:
         logging.getLogger().setLevel(logging.INFO)
@@ -95,7 +100,10 @@ def _work(
         progress = train(own, *task, fabric, *kept)
     except BBQRecError as error:
         return error
-    return progress, save(own.state_dict())  # as bytes: shared memory ends with the process
+    if fabric.is_global_zero:
+        weights = {name: tensor.cpu() for name, tensor in own.state_dict().items()}
+        torch.save({"progress": vars(progress), "weights": weights}, kept[0] / RESULT)
+    return None
 
 
 @contextmanager
@@ -111,7 +119,9 @@ def _log_of_children() -> Iterator[Any]:
 
 
 class _Relay(logging.Handler):
-    """Hands a record to the logger that it names."""
+    """Hands a record to the logger that it names, if that one wants it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        logging.getLogger(record.name).handle(record)
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)

@@ -32,7 +32,8 @@ class SequenceRecommender:
         self.meaning = trained.meaning
         self.device = torch.device(device)
         self.n_items = self.model.n_items
-        self.max_history = max(self.model.config.max_history, 0 if self.prior is None else self.prior.knn.max_history)
+        of_prior = 0 if self.prior is None else self.prior.knn.max_history
+        self.max_history = max(self.model.config.max_history, of_prior, 0 if self.content is None else self.content.max_history)
 
     @property
     def uses_prior(self) -> bool:
@@ -98,7 +99,7 @@ class SequenceRecommender:
         return best(everything, _without(self._catalogue(histories), seen), k)
 
     def _by_candidates(self, histories: torch.Tensor, seen: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Candidates of each head and of the prior, rescored by all of them and by content similarity."""
+        """Candidates of each head, of the prior and of content similarity, rescored by all of them."""
         hidden = self.model.hidden(histories)
         wanted = max(k, self.model.config.beam_width)
         whole: dict[str, torch.Tensor] = {}  # sources that score the catalogue anyway
@@ -106,10 +107,11 @@ class SequenceRecommender:
             whole[DENSE] = self.model.dense_log_probs(hidden)
         if self.prior is not None and self.uses_prior:
             whole[PRIOR] = self.prior.log_probs(histories)
+        proposals = list(whole.values()) + ([] if self.content is None else [self.content.proposals(histories)])
         found = []
         if self.model.decoder is not None:
             found.append(beam_search(self.model.decoder, hidden, seen, wanted, wanted)[0])
-        for source in whole.values():
+        for source in proposals:
             top = _without(source, seen).topk(min(wanted, self.n_items), dim=1)
             found.append(torch.where(top.values > float("-inf"), top.indices, -1))
         candidates = torch.cat(found, dim=1).sort(dim=1).values

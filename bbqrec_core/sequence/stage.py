@@ -81,7 +81,7 @@ def load_helpers(config: SequenceConfig, inputs: Mapping[str, Path]) -> Helpers:
     """
     knn = None if config.prior == "off" else load_knn(inputs["prior"])
     vectors = content_vectors(load_features(inputs["embed"])) if config.content else None
-    return Helpers(knn, vectors, config.repetition)
+    return Helpers(knn, vectors, config.max_history, config.repetition)
 
 
 def fit(

@@ -28,8 +28,8 @@ def run(root, artifacts, name, devices, scratch=None, **sequence):
 
 def test_two_processes_learn_what_one_does(artifacts, tmp_path):
     """Without dropout nothing is drawn: an average of gradients that counts targets is the gradient of the whole batch."""
-    one, alone = run(tmp_path, artifacts, "one", 1, **PLAIN)
-    two, together = run(tmp_path, artifacts, "two", 2, **PLAIN)
+    (one, alone), (two, together) = (run(tmp_path, artifacts, str(devices), devices, **PLAIN, dimensions=64) for devices in (1, 2))
+    assert sum(tensor.nbytes for tensor in one.values()) > 4 * 65_536, "more than fits a pipe"
     assert one.keys() == two.keys()
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=2e-3, atol=2e-4, msg=name)
