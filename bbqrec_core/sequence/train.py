@@ -111,7 +111,8 @@ def train(
     if restored is not None:
         progress, best = restored
         log.info("resuming after epoch %d of %d", progress.epoch, config.epochs)
-    if bool((cast(torch.Tensor, fabric.all_gather(torch.tensor(progress.epoch, device=fabric.device))) != progress.epoch).any()):
+    epochs_done = cast(torch.Tensor, fabric.all_reduce(torch.tensor(float(progress.epoch), device=fabric.device), reduce_op="sum"))
+    if epochs_done != progress.epoch * fabric.world_size:
         raise StageError(f"Processes that train together read different checkpoints from {scratch}.", "Delete that folder and run again.")
     steps = -(-len(windows) // config.batch_size)
     epochs: Iterable[int] = range(progress.epoch + 1, config.epochs + 1)
