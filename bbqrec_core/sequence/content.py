@@ -74,12 +74,12 @@ class ContentSimilarity:
             for first in range(0, len(items), SPEAKERS):
                 rows = items[first : first + SPEAKERS]
                 sums[:, columns] += speakers[:, first : first + SPEAKERS] @ self._near(rows, columns)
-        return _log(sums, weights)
+        return _log(sums)
 
     def scores_of(self, histories: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """The same of some items, int64 [batch, n], at no cost that goes with the catalogue: float32 [batch, n]."""
         known, weights = self._speakers(histories)
-        return _log((self._near(items, known) @ weights[:, :, None]).squeeze(2), weights)
+        return _log((self._near(items, known) @ weights[:, :, None]).squeeze(2))
 
     def proposals(self, histories: torch.Tensor) -> torch.Tensor:
         """A score of every item, to find candidates by, at the cost of one product: float32 [batch, n_items]."""
@@ -163,6 +163,6 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.where(length > 0, length, 1.0)
 
 
-def _log(sums: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Logarithm of the weighted sum; a history of nothing is near to nothing."""
-    return torch.where(weights.any(1, keepdim=True), sums, 1.0).clamp_min(1.0).log()
+def _log(sums: torch.Tensor) -> torch.Tensor:
+    """Logarithm of weighted means of what is at least 1; the sum of an empty history, 0, counts as 1: it is near to nothing."""
+    return sums.clamp_min(1.0).log()

@@ -22,10 +22,8 @@ from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.errors import BBQRecError, StageError
 from bbqrec_core.sequence.config import SequenceConfig
 from bbqrec_core.sequence.model import SequenceModel
-from bbqrec_core.sequence.train import Progress, make_fabric, train
+from bbqrec_core.sequence.train import CHECKPOINT, Progress, make_fabric, train
 from bbqrec_core.sequence.windows import Windows
-
-RESULT = "trained.pt"
 
 if TYPE_CHECKING:  # reading profiles needs YAML, which a bare PyTorch box need not have
     from bbqrec_core.profile import ComputeConfig
@@ -58,28 +56,28 @@ def train_on_devices(
     """
     if compute.devices == 1:
         return train(model, windows, valid, config, seed, make_fabric(compute.device, config.precision), scratch, identity)
-    fabric = _make_fabric(compute, config.precision)
+    _enough_gpus(compute)
+    strategy = DDPStrategy(start_method="spawn", forward_sync_buffers=False)
+    fabric = make_fabric(compute.device, config.precision, compute.devices, strategy)
     with _log_of_children() as records:
         # As part of the function, since Fabric looks into arguments and takes no frozen dataclass.
         threads = max(1, torch.get_num_threads() // compute.devices)
         error = fabric.launch(partial(_work, records, threads, model, (windows, valid, config, seed), (scratch, identity)))
     if error is not None:
         raise error
-    result = torch.load(scratch / RESULT, weights_only=True)
-    (scratch / RESULT).unlink()
-    model.load_state_dict(result["weights"])
+    # Not by the pipe from the processes, which is too narrow for weights: the last checkpoint holds all that training came to.
+    checkpoint = torch.load(scratch / CHECKPOINT, map_location="cpu", weights_only=True)
+    model.load_state_dict(checkpoint["best"])
     if isinstance(fabric.accelerator, CUDAAccelerator):
         model.to("cuda")  # where `train` on one device leaves it
-    return Progress(**result["progress"])
+    return Progress(**checkpoint["progress"])
 
 
-def _make_fabric(compute: "ComputeConfig", precision: str) -> Fabric:
+def _enough_gpus(compute: "ComputeConfig") -> None:
     if compute.device != "cpu" and torch.cuda.is_available() and torch.cuda.device_count() < compute.devices:
         raise StageError(
             f"The profile asks for {compute.devices} GPUs, and this machine has {torch.cuda.device_count()}.", "Lower `compute.devices`."
         )
-    strategy = DDPStrategy(start_method="spawn", forward_sync_buffers=False)
-    return Fabric(accelerator=compute.device, devices=compute.devices, strategy=strategy, precision=precision)  # type: ignore[arg-type]
 
 
 def _work(
@@ -90,19 +88,15 @@ def _work(
     kept: tuple[Path, str],
     fabric: Fabric,
 ) -> BBQRecError | None:
-    """What each process does. The first one leaves RESULT in the scratch folder: the pipe back to the parent is too narrow for weights."""
+    """What each process does; the first one's error, if any, goes back."""
     torch.set_num_threads(threads)
     if fabric.is_global_zero:
         logging.getLogger().setLevel(logging.INFO)
         logging.getLogger().addHandler(QueueHandler(records))
     try:
-        own = copy.deepcopy(model)  # what came lies in memory that the processes share
-        progress = train(own, *task, fabric, *kept)
+        train(copy.deepcopy(model), *task, fabric, *kept)  # what came lies in memory that the processes share
     except BBQRecError as error:
         return error
-    if fabric.is_global_zero:
-        weights = {name: tensor.cpu() for name, tensor in own.state_dict().items()}
-        torch.save({"progress": vars(progress), "weights": weights}, kept[0] / RESULT)
     return None
 
 

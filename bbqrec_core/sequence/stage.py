@@ -63,13 +63,12 @@ def run(context: StageContext) -> Statistics:
     catalogue = load_catalogue(context.input("quantize"), data.train_counts)
     similarity = similarity_spec(profile.sequence.similarity, catalogue, profile.seed)
     made = fit(profile, data, catalogue, similarity, load_helpers(profile.sequence, context.inputs), context.scratch)
-    model = made.trained.model
+    trained, model = made.trained, made.trained.model
     shares = None if similarity is None else bucket_shares(SimilarityBuckets(catalogue, similarity), made.windows.items)
-    trained = made.trained
     save_model(context.out, model, catalogue, similarity, trained.mixture, trained.prior, trained.content, profile.seed)
     write_curve(context.out, made.progress.curve)
     _write_similarity(context.out / "attention_bias.parquet", model.similarity, shares)
-    return _statistics(model, catalogue, made.windows, made.progress) | _mixture_statistics(made.trained, made.valid)
+    return _statistics(model, catalogue, made.windows, made.progress) | _mixture_statistics(trained, made.valid)
 
 
 def load_helpers(config: SequenceConfig, inputs: Mapping[str, Path]) -> Helpers:

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import Strategy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bbqrec_core.dataset import EvalSplit
@@ -52,15 +53,18 @@ class Progress:
     curve: list[tuple[int, str, float]] = field(default_factory=list)
 
 
-def make_fabric(device: str, precision: str) -> Fabric:
-    """Fabric on one device.
+def make_fabric(device: str, precision: str, devices: int = 1, strategy: Strategy | None = None) -> Fabric:
+    """Fabric on one device, or on several of one kind.
 
     Args:
         device: As in the profile: auto, cpu, cuda, cuda:N or mps.
         precision: 32-true or bf16-mixed.
+        devices: How many; 1 with a device that is named by its number.
+        strategy: How several work together.
     """
     accelerator, _, number = device.partition(":")
-    return Fabric(accelerator=accelerator, devices=[int(number)] if number else 1, precision=precision)  # type: ignore[arg-type]
+    chosen = [int(number)] if number else devices
+    return Fabric(accelerator=accelerator, devices=chosen, strategy=strategy or "auto", precision=precision)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -199,14 +203,14 @@ def _epoch(
     for step, rows in enumerate(windows.epoch(config.batch_size, _epoch_seed(seed, epoch))):
         mine = rows[fabric.global_rank :: fabric.world_size]
         tokens, targets = windows.batch(mine if len(mine) else rows[:1])
-        share = windows.targets_of(mine) / windows.targets_of(rows)  # of the batch's targets; 1 on one device
+        share = 1.0 if len(mine) == len(rows) else windows.targets_of(mine) / windows.targets_of(rows)  # of the batch's targets
         rate = learning_rate((epoch - 1) * steps + step, config.epochs * steps, config)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         losses = model(tokens.to(fabric.device), targets.to(fabric.device))
         loss = torch.stack([value * weights[name] for name, value in losses.items()]).sum()
         optimizer.zero_grad()
-        fabric.backward(loss if fabric.world_size == 1 else loss * (share * fabric.world_size))
+        fabric.backward(loss * (share * fabric.world_size))
         fabric.clip_gradients(model, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
         optimizer.step()
         if averaged is not None:

@@ -19,6 +19,7 @@ from sequence_artifacts import N_ITEMS, make_artifacts, make_context
 from bbqrec_core import schema
 from bbqrec_core.dataset import SequenceDataset
 from bbqrec_core.errors import ArtifactError, StageError
+from bbqrec_core.evaluation.ranking import validation_metrics
 from bbqrec_core.sequence import stage, train
 from bbqrec_core.sequence.mixture import ranking_quality, weight_grid
 from bbqrec_core.sequence.recommender import load_recommender
@@ -67,6 +68,20 @@ def test_files_and_statistics(trained):
     numbers = {name: value for name, value in statistics.items() if name != "content_temperature"}
     assert all(isinstance(value, int | float | bool | str) for value in numbers.values())
     assert (statistics["content_temperature"] is None) == (statistics["mixture_content"] == 0)
+
+
+def test_reweighted_by_quantiles_it_is_loaded_as_it_was_saved(artifacts, tmp_path):
+    context = make_context(tmp_path, artifacts, similarity={"kind": "quantile"})
+    statistics = stage.run(context)
+    bias = pq.read_table(context.out / "attention_bias.parquet")
+    assert bias.num_rows == 2 * 2 * 2 * 9  # layers, heads, sources, buckets
+    share = bias.filter(np.array(bias["source"].to_pylist()) == "text")["train_share"].to_numpy()[:9].sum()
+    assert share == pytest.approx(1)
+    assert {f"{part}.{source}" for part in ("units", "edges") for source in ("text", "image")} <= load_file(
+        context.out / "model.safetensors"
+    ).keys()
+    data = SequenceDataset.load(artifacts["ingest"], 8)
+    assert validation_metrics(load_recommender(context.out), data.valid)["ndcg_at_10"] == statistics["valid_ndcg_at_10"]
 
 
 def test_score_is_what_validation_measured(trained, artifacts):
