@@ -139,7 +139,7 @@ def test_the_sequence_model_trains_on_fused_codes_alone(alone, tmp_path):
     trained = tmp_path / "train"
     trained.mkdir()
     (tmp_path / "scratch").mkdir()
-    inputs = {"ingest": folder / "ingest", "quantize": out}
+    inputs = {"ingest": folder / "ingest", "embed": folder / "embed", "quantize": out}
     statistics = train(StageContext(profile, inputs, trained, tmp_path / "scratch"))
     assert statistics["similarity_sources"] == 0 and statistics["nan_parameters"] == 0
     assert statistics["cold_items"] == 5 == (SequenceDataset.load(folder / "ingest", 20).train_counts == 0).sum()
