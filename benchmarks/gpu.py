@@ -23,7 +23,7 @@ from bbqrec_core.sequence.model import SequenceModel
 from benchmarks import command
 from benchmarks.floor import Products
 from benchmarks.random_catalogue import CODES, HISTORY, LEVELS, K, make_model, parse_search, random_histories, random_ids, search
-from benchmarks.t5 import T5Recommender
+from benchmarks.t5 import generate, make_peer
 
 BATCH, RATE = 256, 1e-3
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -59,14 +59,14 @@ def _benchmark(arguments: argparse.Namespace) -> str:
     ids = random_ids(arguments.items, seed)
     ours = make_model(ids, seed).to(device)
     histories = random_histories(arguments.users, arguments.items, seed).to(device)
-    peer = T5Recommender(ids, CODES, seed, device)
+    peer = make_peer(ids, seed, device)
     few = histories[: arguments.peer_users]
     large = make_model(random_ids(arguments.large, seed), seed).to(device)
     wide = random_histories(arguments.users, arguments.large, seed).to(device)
     searches: dict[str, tuple[Callable[[], object], int]] = {
         "ours, beam": (lambda: search(ours, histories, beams), len(histories)),
         f"ours, beam, {arguments.large:,} items": (lambda: search(large, wide, beams), len(wide)),
-        "T5 generate, our trie of tensors": (lambda: peer.generate(few, beams, K, tensors=True), len(few)),
+        "T5 generate, our trie of tensors": (lambda: generate(peer, few, beams, K), len(few)),
     }
     found = {name: (measure(run, device, arguments.rounds), users) for name, (run, users) in searches.items()}
     batch = random_histories(BATCH, arguments.items, seed + 1).to(device)

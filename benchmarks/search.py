@@ -18,7 +18,7 @@ import torch
 from benchmarks import command
 from benchmarks.machine import count_threads, describe_machine
 from benchmarks.random_catalogue import CODES, HISTORY, LEVELS, K, make_model, parse_search, random_histories, random_ids, score_all, search
-from benchmarks.t5 import T5Recommender
+from benchmarks.t5 import allowed_by_prefix, generate, make_peer
 from cli import environment
 
 TARGET_TIMES, TARGET_SCALE = 100.0, 2.0
@@ -37,7 +37,8 @@ def _benchmark(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     ours = make_model(codes, arguments.seed)
     histories = random_histories(arguments.users, arguments.items, arguments.seed)
     few = histories[: arguments.peer_users]
-    peer = T5Recommender(codes, CODES, arguments.seed)
+    peer = make_peer(codes, arguments.seed)
+    allowed = allowed_by_prefix(peer)
     large = make_model(random_ids(arguments.large, arguments.seed), arguments.seed)
     wide = random_histories(arguments.users, arguments.large, arguments.seed)
 
@@ -45,8 +46,8 @@ def _benchmark(arguments: argparse.Namespace) -> tuple[str, list[str]]:
         "ours, beam": (lambda: search(ours, histories, arguments.beams), len(histories)),
         "ours, every item scored": (lambda: score_all(ours, histories), len(histories)),
         f"ours, beam, {arguments.large:,} items": (lambda: search(large, wide, arguments.beams), len(wide)),
-        "T5 generate, prefix_allowed_tokens_fn": (lambda: peer.generate(few, arguments.beams, K, tensors=False), len(few)),
-        "T5 generate, our trie of tensors": (lambda: peer.generate(few, arguments.beams, K, tensors=True), len(few)),
+        "T5 generate, prefix_allowed_tokens_fn": (lambda: generate(peer, few, arguments.beams, K, allowed), len(few)),
+        "T5 generate, our trie of tensors": (lambda: generate(peer, few, arguments.beams, K), len(few)),
     }
     names = list(contenders)
     seconds: dict[str, list[float]] = {name: [] for name in contenders}

@@ -1,6 +1,6 @@
 """Trainings that are measured: each gives seconds an epoch and a curve of validation NDCG@10 over seconds of training.
 
-Ours and SASRec are trained by the pipeline's own code; TIGER's T5 by its recipe, for as long as it is given.
+Ours and SASRec are trained by the pipeline's own code; TIGER's T5 by its own steps, for as long as it is given.
 """
 
 import tempfile
@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bbqrec_core.baselines.checkpoints import NDCG
 from bbqrec_core.baselines.sasrec import code_rows
-from bbqrec_core.baselines.sasrec_training import NDCG, train_sasrec
-from bbqrec_core.dataset import EvalSplit, SequenceDataset, load_semantic_ids
+from bbqrec_core.baselines.sasrec_training import train_sasrec
+from bbqrec_core.baselines.tiger import Tiger
+from bbqrec_core.baselines.tiger_training import CLIP_NORM, batches_of_like_length, prefixes
+from bbqrec_core.dataset import PADDING, EvalSplit, SequenceDataset, load_semantic_ids
 from bbqrec_core.evaluation.metrics import expected_ndcg
-from bbqrec_core.evaluation.ranking import sample_users, seen_items
+from bbqrec_core.evaluation.ranking import sample_users, seen_items, validation_metrics
 from bbqrec_core.profile import Profile
 from bbqrec_core.schema import FUSED
 from bbqrec_core.sequence.catalogue import load_catalogue
@@ -27,11 +30,8 @@ from bbqrec_core.sequence.similarity import similarity_spec
 from bbqrec_core.sequence.train import identity_of, make_fabric, reproducible, train
 from bbqrec_core.sequence.windows import Windows
 from benchmarks import command
-from benchmarks.t5 import T5Recommender
+from benchmarks.t5 import make_peer
 
-BATCH = 64
-"""Prefixes in a step of T5's."""
-RATE = 1e-3
 BEAMS, K = 20, 10
 AT_A_TIME = 256
 """Users searched for at once."""
@@ -150,62 +150,32 @@ def train_sasrec_with_codes(subject: Subject, rounds: int) -> Training:
     return Training(seconds, [(epoch * seconds, value) for epoch, name, value in curve if name == NDCG])
 
 
-def prefixes(data: SequenceDataset, max_history: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every train interaction but a user's first, with what came before it.
-
-    Returns:
-        Histories, int64 [n, max_history], -1 at the left; and targets, int64 [n].
-    """
-    lengths = np.diff(data.train_offsets)
-    place = np.arange(len(data.train_items)) - np.repeat(data.train_offsets[:-1], lengths)
-    at = np.flatnonzero(place > 0)
-    back = np.arange(max_history, 0, -1)
-    inside = back <= place[at][:, None]
-    index = np.where(inside, at[:, None] - back, 0)
-    return np.where(inside, data.train_items[index], -1), data.train_items[at]
-
-
 def train_tiger(subject: Subject, budget: float, points: int) -> Training:
-    """TIGER's T5 over all prefixes, batches of equal length where they can be, for `budget` seconds; judged at `points` moments."""
-    profile = subject.profile
-    codes = torch.from_numpy(load_semantic_ids(subject.quantize)[FUSED][0])
-    peer = T5Recommender(codes, int(codes.max()) + 1, profile.seed)
-    histories, targets = (torch.from_numpy(part) for part in prefixes(subject.data, profile.sequence.max_history))
-    optimizer = torch.optim.AdamW(peer.model.parameters(), lr=RATE)
-    generator = torch.Generator().manual_seed(profile.seed)
-    trained, samples, order = 0.0, 0, torch.empty(0, dtype=torch.int64)
+    """TIGER's T5 over all prefixes, batches alike in length, for `budget` seconds; judged at `points` moments."""
+    profile, data, width = subject.profile, subject.data, subject.profile.sequence.max_history
+    section, rng = profile.baselines.tiger, np.random.default_rng(profile.seed)
+    peer = make_peer(torch.from_numpy(load_semantic_ids(subject.quantize)[FUSED][0]), profile.seed)
+    recommender = Tiger(peer, torch.from_numpy(data.train_counts), width, BEAMS)
+    histories, targets = (torch.from_numpy(part) for part in prefixes(data, width))
+    lengths = (histories != PADDING).sum(1).numpy()
+    optimizer = torch.optim.AdamW(peer.parameters(), lr=section.learning_rate)
+    trained, samples = 0.0, 0
+    waiting: list[np.ndarray] = []
     curve: list[tuple[float, float]] = []
     while len(curve) < points:
-        peer.model.train()
+        peer.train()
         while trained < budget * (len(curve) + 1) / points:
-            if len(order) < BATCH:
-                order = torch.randperm(len(targets), generator=generator)
-            rows, order = order[:BATCH], order[BATCH:]
+            waiting = waiting or batches_of_like_length(lengths, section.batch_size, rng)
+            rows = waiting.pop()
             begun = time.perf_counter()
-            batch = histories[rows]
-            loss = peer.loss(batch[:, -int((batch >= 0).sum(1).max()) :], targets[rows])
+            loss = peer.loss(histories[rows][:, -int(lengths[rows].max()) :], targets[rows])
             optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(peer.model.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(peer.parameters(), CLIP_NORM)
             optimizer.step()
             trained += time.perf_counter() - begun
             samples += len(rows)
-        curve.append((trained, judge_tiger(peer, subject.judges)))
+        peer.eval()
+        curve.append((trained, validation_metrics(recommender, subject.judges)["ndcg_at_10"]))
         command.tell(f"TIGER: {trained:.0f} s, {samples:,} prefixes, NDCG@10 {curve[-1][1]:.4f}")
     return Training(trained / samples * len(targets), curve)
-
-
-@torch.no_grad()
-def judge_tiger(peer: T5Recommender, judges: EvalSplit) -> float:
-    """NDCG@10 of what the beam finds, seen items left out: as many beams more as a history has items."""
-    peer.model.eval()
-    values = []
-    for row in range(len(judges)):
-        history = torch.from_numpy(judges.histories[row : row + 1])
-        seen = set(judges.seen_items[judges.seen_offsets[row] : judges.seen_offsets[row + 1]].tolist()) - {int(judges.targets[row])}
-        history = history[:, -max(1, int((history >= 0).sum())) :]
-        found = peer.generate(history, BEAMS, BEAMS, tensors=True)[0].tolist()
-        kept = [item for item in found if item >= 0 and item not in seen][:K]
-        place = kept.index(int(judges.targets[row])) if int(judges.targets[row]) in kept else K
-        values.append(expected_ndcg(np.array([place]), np.array([0]), K)[0])
-    return float(np.mean(values))

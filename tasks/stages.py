@@ -102,10 +102,10 @@ STAGES = (
     ),
     Stage(
         "baselines",
-        version=4,
+        version=5,
         entry="bbqrec_core.baselines.stage:run",
         inputs=("ingest", "embed", "quantize", "prior"),
-        sections=("baselines", "seed"),
+        sections=("baselines", "quantization", "seed"),
         sources=(),
         headline="{models}",
     ),

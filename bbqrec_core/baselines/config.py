@@ -1,6 +1,6 @@
 """Profile section `baselines`: what the model is measured against."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -86,9 +86,25 @@ class SasrecConfig(Section):
         return heads
 
 
+class TigerConfig(Section):
+    """TIGER: T5 over semantic IDs. Its full recipe, some 200 passes over all prefixes, is for a GPU; here it gets a stated budget."""
+
+    enabled: bool = Field(False, description="it takes far longer than all the other stages together")
+    ids: Literal["rqvae", "ours"] = Field(
+        "rqvae", description="what it foretells: IDs of a plain RQ-VAE, as TIGER has them, or those of the stage `quantize`"
+    )
+    prefixes: int = Field(50_000, ge=1, description="train prefixes that it learns from in all, each pass in an order of its own")
+    checks: int = Field(5, ge=1, description="how often it is judged on the way; the best check is kept")
+    batch_size: int = Field(64, ge=1, description="prefixes in a training step")
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    beams: int = Field(20, ge=1, description="beam width of its search; what the beam does not find it ranks below, all alike")
+    selection_users: int = Field(500, ge=0, description="validation users (a seeded sample) that pick the check; 0 = all")
+
+
 class BaselinesConfig(Section):
-    """Popularity is always there; the others can be switched off."""
+    """Popularity is always there; the others can be switched off, and TIGER on."""
 
     max_history: int = Field(20, ge=1, le=1000, description="items of a history that a baseline looks at, most recent ones")
     knn: KnnConfig = KnnConfig()
     sasrec: SasrecConfig = SasrecConfig()
+    tiger: TigerConfig = TigerConfig()

@@ -9,6 +9,7 @@ import torch
 from bbqrec_core.baselines.files import DESCRIPTION, read_model
 from bbqrec_core.baselines.popularity import Popularity
 from bbqrec_core.baselines.sasrec import Sasrec
+from bbqrec_core.baselines.tiger import Tiger
 from bbqrec_core.baselines.with_prior import SasrecWithPrior
 from bbqrec_core.errors import ArtifactError
 from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
@@ -19,6 +20,7 @@ Loader = Callable[[dict[str, Any], dict[str, torch.Tensor], str], Recommender]
 LOADERS: dict[str, Loader] = {
     Popularity.kind: Popularity.load,
     CoOccurrenceKnn.kind: CoOccurrenceKnn.load,
+    Tiger.kind: Tiger.load,
     Sasrec.kind: Sasrec.load,
     Sasrec.with_codes: Sasrec.load,
     Sasrec.reweighted: Sasrec.load,

@@ -3,46 +3,22 @@
 import hashlib
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from bbqrec_core.baselines.checkpoints import LOSS, NDCG, Progress, load_checkpoint, reproducible, save_checkpoint
 from bbqrec_core.baselines.config import SasrecConfig
 from bbqrec_core.baselines.sasrec import Sasrec, SasrecModel
 from bbqrec_core.dataset import PADDING, SequenceDataset
-from bbqrec_core.determinism import deterministic_kernels
 from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
 from bbqrec_core.progress import track
 from bbqrec_core.sequence.similarity import SimilarityBuckets
 
 log = logging.getLogger(__name__)
-
-LOSS = "train/loss"
-NDCG = "valid/ndcg_at_10"
-
-
-@dataclass
-class Progress:
-    """How far training is.
-
-    Attributes:
-        epoch: Epochs done.
-        best_epoch: The one whose weights are kept; 0 = none yet.
-        best_value: Its NDCG@10 on validation.
-        curve: (epoch, name, value).
-    """
-
-    epoch: int = 0
-    best_epoch: int = 0
-    best_value: float = -1.0
-    curve: list[tuple[int, str, float]] = field(default_factory=list)
 
 
 def training_windows(offsets: np.ndarray, items: np.ndarray, width: int) -> np.ndarray:
@@ -103,7 +79,7 @@ def train_sasrec(
         raise StageError("No user has two items in train, so SASRec has nothing to learn from.", "Switch it off: baselines.sasrec.enabled.")
     judges = sample_users(data.valid, config.selection_users, seed)
     counts = torch.from_numpy(data.train_counts)
-    with _reproducible(device):
+    with reproducible(device):
         torch.manual_seed(seed)
         scale = (config.dimensions, config.heads, config.layers, config.dropout)
         model = SasrecModel(data.n_items, max_history, *scale, codes=codes, buckets=buckets).to(device)
@@ -113,7 +89,7 @@ def train_sasrec(
         for tensor in () if buckets is None else buckets.state_dict().values():
             told.update(tensor.numpy().tobytes())
         key = f"{config.model_dump_json()} {max_history} {seed} {device} {len(windows)} {told.hexdigest()}"
-        progress = _resume(checkpoint, key, model, optimizer, best)
+        progress = load_checkpoint(checkpoint, key, model, optimizer, best)
         name = Sasrec(model, counts).name
         for epoch in track(range(progress.epoch + 1, config.epochs + 1), f"training {name}, epochs", unit="epochs"):
             if progress.epoch - progress.best_epoch >= config.patience:
@@ -128,7 +104,7 @@ def train_sasrec(
             if value > progress.best_value:
                 progress.best_epoch, progress.best_value = epoch, value
                 best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-            _save(checkpoint, key, model, optimizer, best, progress)
+            save_checkpoint(checkpoint, key, model, optimizer, best, progress)
         model.load_state_dict(best)
     recommender = Sasrec(model, counts)
     log.info(
@@ -183,50 +159,3 @@ def schedule(share: float, warmup: float) -> float:
     if share < warmup:
         return share / warmup
     return 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
-
-
-@contextmanager
-def _reproducible(device: str) -> Iterator[None]:
-    """Deterministic kernels, and the caller's random state untouched."""
-    devices = [torch.device(device)] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=devices), deterministic_kernels():
-        yield
-
-
-def _save(
-    checkpoint: Path | None,
-    key: str,
-    model: SasrecModel,
-    optimizer: torch.optim.Optimizer,
-    best: dict[str, torch.Tensor],
-    progress: Progress,
-) -> None:
-    if checkpoint is None:
-        return
-    state = {"key": key, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "best": best, "progress": vars(progress)}
-    partial = checkpoint.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(checkpoint)
-
-
-def _resume(
-    checkpoint: Path | None, key: str, model: SasrecModel, optimizer: torch.optim.Optimizer, best: dict[str, torch.Tensor]
-) -> Progress:
-    """Take up where a checkpoint of this very training left off; `best` is filled in place."""
-    if checkpoint is None or not checkpoint.exists():
-        return Progress()
-    try:
-        state: dict[str, Any] = torch.load(checkpoint, map_location=model.item.weight.device, weights_only=True)
-    except Exception as error:  # torch.load raises whatever its readers do; a checkpoint only saves time
-        log.warning("The checkpoint %s cannot be read (%s): training starts anew.", checkpoint.name, error)
-        return Progress()
-    if state.get("key") != key:
-        log.info("The checkpoint %s belongs to other settings: training starts anew.", checkpoint.name)
-        return Progress()
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    best.update(state["best"])
-    progress = Progress(**state["progress"])
-    progress.curve = [(int(step), str(name), float(value)) for step, name, value in progress.curve]
-    log.info("Training goes on after epoch %d.", progress.epoch)
-    return progress

@@ -1,7 +1,8 @@
-"""The stage `baselines`: fits popularity and SASRec on train, picks settings on validation, writes a folder each, the kNN's beside them."""
+"""The stage `baselines`: fits what the model is measured against, picks settings on validation, writes a folder each."""
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -10,12 +11,19 @@ from bbqrec_core.baselines.files import TENSORS
 from bbqrec_core.baselines.popularity import Popularity
 from bbqrec_core.baselines.sasrec import Sasrec, code_rows
 from bbqrec_core.baselines.sasrec_training import train_sasrec
+from bbqrec_core.baselines.tiger_training import train_tiger
 from bbqrec_core.baselines.with_prior import SasrecWithPrior
 from bbqrec_core.curves import write_curve
 from bbqrec_core.dataset import SequenceDataset, load_features, load_semantic_ids
+from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
 from bbqrec_core.prior.artifact import load_knn
+from bbqrec_core.quantization.catalogue import assign_catalogue
+from bbqrec_core.quantization.data import load_item_features, prepare
+from bbqrec_core.quantization.stage import deterministic
+from bbqrec_core.quantization.tokenizers import registry
 from bbqrec_core.recommender import Recommender
+from bbqrec_core.schema import FUSED
 from bbqrec_core.sequence.catalogue import load_catalogue
 from bbqrec_core.sequence.content import content_vectors
 from bbqrec_core.sequence.mixture_fit import Helpers
@@ -23,6 +31,7 @@ from bbqrec_core.sequence.similarity import SimilarityBuckets, similarity_spec
 from bbqrec_core.stage import StageContext, Statistics
 
 CHECKPOINT = "sasrec.pt"
+TIGER_CHECKPOINT = "tiger.pt"
 
 
 def run(context: StageContext) -> Statistics:
@@ -60,6 +69,8 @@ def run(context: StageContext) -> Statistics:
                 vectors = content_vectors(load_features(context.input("embed"))) if config.sasrec.content else None
                 if vectors is not None:
                     _mix(context, data, with_codes, Helpers(knn, vectors, config.max_history), statistics)
+    if config.tiger.enabled:
+        _fit_tiger(context, data, curve, statistics)
 
     write_curve(context.out, curve)
     statistics["models"] = ", ".join(recommender.name for recommender in load_recommenders(context.out))
@@ -101,6 +112,38 @@ def _mix(context: StageContext, data: SequenceDataset, sasrec: Sasrec, helpers: 
         return
     mixed.save(context.out / mixed.kind)
     statistics |= {f"{mixed.kind}_valid_ndcg_at_10": _judge(mixed, data), f"{mixed.kind}_weight": mixed.mixture.prior.level}
+
+
+def _fit_tiger(context: StageContext, data: SequenceDataset, curve: list[tuple[int, str, float]], statistics: Statistics) -> None:
+    """Train and save TIGER, and add what is to be told of it; its steps in the curve are checks."""
+    profile = context.profile
+    config, seed = profile.baselines, profile.seed
+    ids = _rqvae_ids(context, data) if config.tiger.ids == "rqvae" else load_semantic_ids(context.input("quantize"))[FUSED][0]
+    checkpoint = context.scratch / TIGER_CHECKPOINT
+    device = pick_device(profile.compute.device)
+    tiger, progress = train_tiger(data, torch.from_numpy(ids), config.tiger, config.max_history, seed, device, checkpoint)
+    tiger.save(context.out / tiger.kind)
+    curve += [(step, f"{tiger.kind}/{name}", value) for step, name, value in progress.curve]
+    statistics |= {
+        f"{tiger.kind}_prefixes": config.tiger.prefixes,
+        f"{tiger.kind}_best_prefixes": config.tiger.prefixes * progress.best_epoch // config.tiger.checks,
+        f"{tiger.kind}_sampled_valid_ndcg_at_10": progress.best_value,
+        f"{tiger.kind}_parameters": sum(parameter.numel() for parameter in tiger.model.network.parameters()),
+    }
+
+
+def _rqvae_ids(context: StageContext, data: SequenceDataset) -> np.ndarray:
+    """Semantic IDs of a plain RQ-VAE on what the stage `quantize` learns from, with its settings, int64 [n_items, levels]."""
+    profile = context.profile
+    config = profile.quantization.model_copy(update={"tokenizer": "rqvae"})
+    with deterministic(profile.compute.threads):
+        known = prepare(data, load_item_features(context.input("embed"), context.input("ingest")), config)
+        if not known.features:
+            raise StageError(
+                "TIGER's IDs are made of texts and pictures, and there are none.", "Give it ours: `baselines.tiger.ids: ours`."
+            )
+        fitted = registry.fit(known, config, profile.seed, torch.device(pick_device(profile.compute.device)), context.input("ingest"))
+        return assign_catalogue(fitted.tokenizer, known)[1].fused
 
 
 def pick_device(wanted: str) -> str:

@@ -110,6 +110,9 @@ class QuantizationConfig(Section):
 
     cooccurrence_window: int = Field(5, ge=1, description="two train items of a user co-occur when at most so many places apart")
     ppmi_shift: float = Field(1.0, gt=0, description="k of the shifted PPMI, max(PMI - log k, 0); 1 = no shift")
+    behaviour_folds: int = Field(
+        0, ge=0, le=20, description="folds of users by which z is cross-fitted in training, see `cross_fitting.py`; 0 = it is not"
+    )
     behaviour_in_last_level: float = Field(0.5, ge=0, description="g in LN(residual) + g * LN(z'), what the last level quantizes")
     predicted_behaviour_share: Share = Field(0.3, description="how often z' is predicted from content in training, as it is for new items")
 
@@ -146,6 +149,8 @@ class QuantizationConfig(Section):
     def _levels_fit(self) -> "QuantizationConfig":
         if self.semantic_from_level > self.levels:
             raise ValueError(f"semantic_from_level is {self.semantic_from_level}, but there are {self.levels} levels in codebook_sizes")
+        if self.behaviour_folds == 1:
+            raise ValueError("behaviour_folds is 1, which would leave nobody to make z from; use 0 or at least 2")
         if math.prod(self.codebook_sizes) > 2**62:
             raise ValueError("codebook_sizes multiply to more than 2^62 IDs; use fewer or smaller levels")
         return self

@@ -239,20 +239,24 @@ class BehaviourQuantizer(nn.Module):
             return encoded.content
         return torch.where(encoded.has_content[:, None], encoded.content, self.normalise(behaviour))
 
-    def known_behaviour(self, encoded: Encoded, items: torch.Tensor | None, predict: torch.Tensor | None = None) -> torch.Tensor:
+    def known_behaviour(
+        self, encoded: Encoded, items: torch.Tensor | None, predict: torch.Tensor | None = None, shift: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """z': an item's own z, or z^ where it has none, is new, or `predict` says so.
 
         Args:
             encoded: The items' encoding.
             items: item_idx, int64 [n]; None for new items.
             predict: bool [n], where to take z^ although z is known; ignored for items without content.
+            shift: Added to z, float32 [n, d]; see `cross_fitting.py`.
         """
         if items is None:
             return encoded.predicted
         own = self.has_behaviour[items]
         if predict is not None:
             own = own & ~(predict & encoded.has_content)
-        return torch.where(own[:, None], F.embedding(items, self.behaviour), encoded.predicted)
+        z = F.embedding(items, self.behaviour)
+        return torch.where(own[:, None], z if shift is None else z + shift, encoded.predicted)
 
     def quantize_fused(self, encoded: Encoded, behaviour: torch.Tensor) -> Quantized:
         """The fused chain."""

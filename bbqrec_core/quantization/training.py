@@ -12,7 +12,7 @@ the bracket, L_anchor and L_seq, and f = z.
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from bbqrec_core.progress import track
 from bbqrec_core.quantization.behaviour import behaviour_vectors, cooccurrence, shifted_ppmi
 from bbqrec_core.quantization.codebook import Quantized, ResidualQuantizer, masked_mean
 from bbqrec_core.quantization.config import QuantizationConfig
+from bbqrec_core.quantization.cross_fitting import CrossFitting
 from bbqrec_core.quantization.data import TrainingData
 from bbqrec_core.quantization.kmeans import nearest
 from bbqrec_core.quantization.losses import Club, SequenceContrast, info_nce, symmetric_info_nce
@@ -81,6 +82,8 @@ class Trainer:
         self.model = BehaviourQuantizer(config, dimensions, data.n_items, data.code_sizes)
         self._start_from_data(earlier)
         self.model.to(device)
+        self.cross_fitting = self._cross_fitting()
+        self.steps = 0
         self.clubs = torch.nn.ModuleDict(
             {name: Club(config.specific_dimensions, config.dimensions, config.hidden) for name in data.features}
             if config.club_weight
@@ -121,6 +124,12 @@ class Trainer:
             self.model.coder(name).fit_standardisation(values[fitted][self.data.present[name][fitted]])
         self.model.set_behaviour(vectors, known)
 
+    def _cross_fitting(self) -> CrossFitting | None:
+        if not self.config.behaviour_folds:
+            return None
+        fitted = CrossFitting.fit(self.data, self.config, self.model.anchor, self.model.has_behaviour, self.generator)
+        return replace(fitted, shifts=fitted.shifts.to(self.device))
+
     def _parameter_groups(self) -> list[dict]:
         """Weight decay on the encoders only: on codes and z it would work against what they are to keep."""
         plain = [self.model.behaviour, *self.model.codebooks()]
@@ -154,11 +163,13 @@ class Trainer:
 
     def step(self, items: torch.Tensor) -> dict[str, torch.Tensor]:
         """One step of training on a batch of fitted items (item_idx, int64 [n]); the losses, each times its weight, and their sum."""
+        self.steps += 1
         encoded = self._encode(items)
         self._fit_clubs(encoded)
         losses = self._item_losses(encoded, items)
-        if self.sequence is not None and len(self.sequences):
-            losses["sequence"] = self.config.sequence_weight * self._sequence_loss()
+        sequences = self._sequences_of_the_step()
+        if self.sequence is not None and len(sequences):
+            losses["sequence"] = self.config.sequence_weight * self._sequence_loss(sequences)
         if not losses:  # behaviour alone, still without codebooks, and every other weight 0
             return {"loss": torch.zeros((), device=self.device)}
         loss = torch.stack(list(losses.values())).sum()
@@ -179,24 +190,39 @@ class Trainer:
 
     def _training_behaviour(self, encoded: Encoded, items: torch.Tensor) -> torch.Tensor:
         predict = torch.rand(len(items), generator=self.generator).to(self.device) < self.config.predicted_behaviour_share
-        return self.model.known_behaviour(encoded, items, predict)
+        return self.model.known_behaviour(encoded, items, predict, self._shift(items))
+
+    @property
+    def _fold(self) -> int:
+        """Whom this step looks at, where z is cross-fitted."""
+        return self.steps % max(1, self.config.behaviour_folds)
+
+    def _shift(self, items: torch.Tensor) -> torch.Tensor | None:
+        """What is added to the z of some items in this step, float32 [n, d]."""
+        return None if self.cross_fitting is None else self.cross_fitting.shifts[self._fold, items]
+
+    def _sequences_of_the_step(self) -> np.ndarray:
+        if self.cross_fitting is None:
+            return self.sequences
+        return self.sequences[self.cross_fitting.folds[self.sequences] == self._fold]
 
     def _item_losses(self, encoded: Encoded, items: torch.Tensor) -> dict[str, torch.Tensor]:
         config, model = self.config, self.model
-        own = F.embedding(items, model.behaviour)
+        own, shift = F.embedding(items, model.behaviour), self._shift(items)
+        z = own if shift is None else own + shift
         known = model.has_behaviour[items]
         losses: dict[str, torch.Tensor] = {}
         of_modality: dict[str, Quantized] = {}
         if self.quantizing:
             of_modality = {name: model.quantizer_of(name)(vectors, mask=encoded.present[name]) for name, vectors in encoded.aligned.items()}
             fused = model.quantize_fused(encoded, self._training_behaviour(encoded, items))
-            chains = [fused, *of_modality.values(), model.quantizer_of(BEHAVIOUR)(model.normalise(own), mask=known)]
+            chains = [fused, *of_modality.values(), model.quantizer_of(BEHAVIOUR)(model.normalise(z), mask=known)]
             losses["codebook"] = torch.stack([chain.codebook_loss for chain in chains]).mean()
             losses["commitment"] = config.commitment_weight * torch.stack([chain.commitment_loss for chain in chains]).mean()
         quantized = {name: chain.vectors for name, chain in of_modality.items()} if self.quantizing else encoded.aligned
         if config.reconstruction_weight and model.modalities:
             losses["reconstruction"] = config.reconstruction_weight * self._reconstruction(encoded, quantized, items)
-        target = model.normalise(own.detach())
+        target = model.normalise(z.detach())
         if config.regression_weight and model.modalities:
             error = (model.normalise(encoded.predicted) - target).square().mean(1)
             losses["regression"] = config.regression_weight * masked_mean(error, known & encoded.has_content)
@@ -255,11 +281,12 @@ class Trainer:
         loss.backward()
         self.club_optimizer.step()
 
-    def _sequence_loss(self) -> torch.Tensor:
+    def _sequence_loss(self, sequences: np.ndarray) -> torch.Tensor:
+        """Of windows of some of the train sequences, int64 [n], each of which has at least two items."""
         assert self.sequence is not None
         data, width = self.data, self.config.sequence_length
-        picked = torch.randint(len(self.sequences), (min(self.config.sequence_batch, len(self.sequences)),), generator=self.generator)
-        rows = self.sequences[picked.numpy()]
+        picked = torch.randint(len(sequences), (min(self.config.sequence_batch, len(sequences)),), generator=self.generator)
+        rows = sequences[picked.numpy()]
         starts, lengths = data.offsets[rows], np.diff(data.offsets)[rows]
         shift = (torch.rand(len(rows), generator=self.generator).numpy() * (np.maximum(lengths - width, 0) + 1)).astype(np.int64)
         columns = np.arange(width)

@@ -9,13 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from artificial_ingest import planted_sequences, write_features, write_ingest, write_semantic_ids
+from safetensors.torch import load_file
 
 from bbqrec_core import schema
 from bbqrec_core.baselines import load_recommenders
 from bbqrec_core.baselines.popularity import Popularity
 from bbqrec_core.baselines.stage import run
 from bbqrec_core.dataset import SequenceDataset
-from bbqrec_core.errors import ArtifactError
+from bbqrec_core.errors import ArtifactError, StageError
 from bbqrec_core.evaluation.ranking import validation_metrics
 from bbqrec_core.prior.artifact import load_knn
 from bbqrec_core.prior.stage import run as tune_prior
@@ -24,6 +25,7 @@ from bbqrec_core.stage import StageContext, Statistics
 
 N_ITEMS = 30
 QUICK = {"sasrec": {"epochs": 2, "dimensions": 16}, "knn": {"trials": 12, "drawn": 5}}
+CODES = {"codebook_sizes": [8, 8, 8], "epochs": 2, "warmup_epochs": 1}
 KEYS = ["popularity", "knn", "sasrec", "sasrec_with_codes", "sasrec_with_codes_and_prior", "sasrec_with_codes_and_prior_and_content"]
 NAMES = [
     "popularity",
@@ -44,7 +46,7 @@ def fitted(folder: Path, ingest: Path, section: dict[str, object] = QUICK) -> St
     for name in ("out", "scratch"):
         (folder / name).mkdir(parents=True)
     tuned(folder, ingest, section)
-    profile = load_profile("demo", {"baselines": section, "compute": {"device": "cpu"}})
+    profile = load_profile("demo", {"baselines": section, "quantization": CODES, "compute": {"device": "cpu"}})
     codes, features = write_semantic_ids(folder / "quantize", N_ITEMS), write_features(folder / "embed", N_ITEMS)
     inputs = {"ingest": ingest, "embed": features, "quantize": codes, "prior": folder / "prior"}
     return run(StageContext(profile, inputs, folder / "out", folder / "scratch"))
@@ -134,6 +136,36 @@ def test_baselines_can_be_switched_off(ingest: Path, tmp_path: Path) -> None:
 def test_variants_of_sasrec_can_be_switched_off(ingest: Path, tmp_path: Path, section: dict[str, bool], names: list[str]) -> None:
     fitted(tmp_path, ingest, {"knn": QUICK["knn"], "sasrec": {"epochs": 1, "dimensions": 16, **section}})
     assert [recommender.name for recommender in load_recommenders(tmp_path / "out")] == names
+
+
+@pytest.mark.parametrize("ids", ["rqvae", "ours"])
+def test_tiger_can_be_switched_on(ingest: Path, tmp_path: Path, ids: str) -> None:
+    tiger = {"enabled": True, "ids": ids, "prefixes": 100, "checks": 2, "selection_users": 5, "beams": 4}
+    statistics = fitted(tmp_path, ingest, {"knn": {"enabled": False}, "sasrec": {"enabled": False}, "tiger": tiger})
+    [popularity, recommender] = load_recommenders(tmp_path / "out")
+    assert (popularity.name, recommender.name) == ("popularity", "TIGER")
+    assert statistics["tiger_best_prefixes"] in {50, 100}
+    histories = torch.from_numpy(SequenceDataset.load(ingest, 20).test.histories)
+    assert bool(recommender.score(histories).isfinite().all())
+    curve = pq.read_table(tmp_path / "out" / "curve.parquet").to_pylist()
+    assert [row["step"] for row in curve if row["name"] == "tiger/valid/ndcg_at_10"] == [1, 2]
+    levels = len(load_file(tmp_path / "out" / "tiger" / "model.safetensors")["ids"][0])
+    assert levels == (2 if ids == "ours" else 3)
+
+
+def test_tiger_without_texts_and_pictures_is_told_to_take_ours(ingest: Path, tmp_path: Path) -> None:
+    section = {"knn": {"enabled": False}, "sasrec": {"enabled": False}, "tiger": {"enabled": True}}
+    fitted(tmp_path, ingest, section | {"tiger": {"enabled": False}})
+    (tmp_path / "embed" / "text_embedding.parquet").unlink()
+    (tmp_path / "embed" / "encoders.json").write_text("{}")
+    inputs = {"ingest": ingest, "embed": tmp_path / "embed", "quantize": tmp_path / "quantize"}
+    with pytest.raises(StageError, match="there are none") as caught:
+        run(
+            StageContext(
+                load_profile("demo", {"baselines": section, "quantization": CODES}), inputs, tmp_path / "out", tmp_path / "scratch"
+            )
+        )
+    assert "baselines.tiger.ids: ours" in caught.value.way_out
 
 
 def test_popularity_counts_train_only(ingest: Path) -> None:

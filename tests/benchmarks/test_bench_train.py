@@ -1,4 +1,4 @@
-"""The training benchmark: its prefixes, its clock, T5's loss, and the command."""
+"""The training benchmark: its clock, its beam, and the command."""
 
 import subprocess
 import sys
@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from bbqrec_core.dataset import EvalSplit, SequenceDataset
+from bbqrec_core.dataset import EvalSplit
 from benchmarks.random_catalogue import make_model, random_ids
-from benchmarks.t5 import T5Recommender
-from benchmarks.training import Training, judge_tiger, prefixes, search_quality, seconds_an_epoch
+from benchmarks.training import Training, search_quality, seconds_an_epoch
 
 PROJECT = Path(__file__).parents[2]
 TINY = PROJECT / "tests" / "tiny.yaml"
@@ -21,14 +19,6 @@ def split(histories: list[list[int]], targets: list[int]) -> EvalSplit:
     flat = np.array([item for row in histories for item in row], dtype=np.int64)
     offsets = np.cumsum([0, *map(len, histories)])
     return EvalSplit(np.arange(len(targets), dtype=np.int32), np.array(histories), np.array(targets), offsets, flat)
-
-
-def test_every_interaction_but_the_first_is_a_target_with_what_came_before():
-    nobody = split([[0]], [1])
-    data = SequenceDataset(9, np.arange(2), np.array([0, 4, 5]), np.array([1, 2, 3, 4, 7]), np.ones(9, dtype=np.int64), nobody, nobody)
-    histories, targets = prefixes(data, 2)
-    assert histories.tolist() == [[-1, 1], [1, 2], [2, 3]]
-    assert targets.tolist() == [2, 3, 4]
 
 
 def test_the_clock_tells_what_one_more_epoch_costs(monkeypatch):
@@ -45,22 +35,6 @@ def test_when_a_quality_was_reached():
     training = Training(1.0, [(1.0, 0.1), (2.0, 0.3), (3.0, 0.2)])
     assert training.best == 0.3
     assert training.seconds_to(0.2) == 2.0 and training.seconds_to(0.4) is None
-
-
-def test_t5_learns_what_follows_and_padding_does_not_matter():
-    peer = T5Recommender(random_ids(50, 3), 256, 3)
-    histories, targets = torch.arange(8).view(8, 1), torch.arange(8) + 20
-    padded = torch.cat([torch.full((8, 3), -1), histories], dim=1)
-    with torch.no_grad():
-        assert torch.allclose(peer.loss(histories, targets), peer.loss(padded, targets), atol=1e-4)
-    judges = split([[item] for item in range(8)], list(range(20, 28)))
-    before = judge_tiger(peer, judges)
-    optimizer = torch.optim.AdamW(peer.model.parameters(), lr=3e-3)
-    for _ in range(60):
-        optimizer.zero_grad()
-        peer.loss(histories, targets).backward()
-        optimizer.step()
-    assert judge_tiger(peer, judges) > max(0.9, before)
 
 
 def test_a_beam_as_wide_as_the_catalogue_has_the_exact_quality():

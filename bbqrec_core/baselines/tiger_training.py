@@ -1,0 +1,160 @@
+"""Training TIGER: all prefixes of the train sequences, for as many as the profile grants it, the best check on validation kept.
+
+TIGER's own recipe, some 200 passes over all prefixes, is for a GPU. What a stated number of prefixes comes to is told by its curve. Public
+re-implementations are followed in the rest: AdamW, a constant learning rate, the gradient's norm clipped at 1.
+"""
+
+import hashlib
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bbqrec_core.baselines.checkpoints import LOSS, NDCG, Progress, load_checkpoint, reproducible, save_checkpoint
+from bbqrec_core.baselines.config import TigerConfig
+from bbqrec_core.baselines.tiger import Tiger, TigerModel
+from bbqrec_core.dataset import PADDING, SequenceDataset
+from bbqrec_core.errors import StageError
+from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
+from bbqrec_core.progress import track
+
+log = logging.getLogger(__name__)
+
+CLIP_NORM = 1.0
+SORTED_BATCHES = 32
+"""Of so many batches at once the prefixes are sorted by length, so that a batch is little padding."""
+
+
+def prefixes(data: SequenceDataset, max_history: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every train interaction but a user's first, with what came before it.
+
+    Returns:
+        Histories, int64 [n, max_history], padded on the left; and targets, int64 [n].
+    """
+    lengths = np.diff(data.train_offsets)
+    place = np.arange(len(data.train_items)) - np.repeat(data.train_offsets[:-1], lengths)
+    at = np.flatnonzero(place > 0)
+    back = np.arange(max_history, 0, -1)
+    inside = back <= place[at][:, None]
+    index = np.where(inside, at[:, None] - back, 0)
+    return np.where(inside, data.train_items[index], PADDING), data.train_items[at]
+
+
+def batches_of_like_length(lengths: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """A pass over all rows in random order, in batches of rows that are alike in length.
+
+    Args:
+        lengths: int64 [n].
+        size: Of a batch; the last of each stretch of `SORTED_BATCHES` may be smaller.
+        rng: Decides the order.
+
+    Returns:
+        Rows, each in one batch.
+    """
+    order = rng.permutation(len(lengths))
+    batches = []
+    for low in range(0, len(order), size * SORTED_BATCHES):
+        stretch = order[low : low + size * SORTED_BATCHES]
+        stretch = stretch[np.argsort(lengths[stretch], kind="stable")]
+        batches += [stretch[start : start + size] for start in range(0, len(stretch), size)]
+    return [batches[place] for place in rng.permutation(len(batches))]
+
+
+def train_tiger(
+    data: SequenceDataset,
+    ids: torch.Tensor,
+    config: TigerConfig,
+    max_history: int,
+    seed: int,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+) -> tuple[Tiger, Progress]:
+    """Train on as many prefixes as the section says, and judge `checks` times on the way.
+
+    Order and dropout between two checks come from generators of their own, seeded by the number of the pass and of the check: a run that
+    was killed and resumed ends with the same weights.
+
+    Args:
+        data: Train sequences, and the validation split that picks the check.
+        ids: Semantic IDs, int64 [n_items, levels].
+        config: Section `baselines.tiger`.
+        max_history: Items of a history that the model looks at.
+        seed: Decides initial weights, batches and dropout.
+        device: Where to train.
+        checkpoint: File that is renewed after each check and resumed from; None = neither.
+
+    Returns:
+        The recommender, and its progress, in which an epoch is a check.
+
+    Raises:
+        StageError: No user has two train items, or the loss is no longer a finite number.
+    """
+    histories, targets = (torch.from_numpy(part) for part in prefixes(data, max_history))
+    if not len(targets):
+        raise StageError("No user has two items in train, so TIGER has nothing to learn from.", "Switch it off: baselines.tiger.enabled.")
+    lengths = (histories != PADDING).sum(1).numpy()
+    judges, counts = sample_users(data.valid, config.selection_users, seed), torch.from_numpy(data.train_counts)
+    with reproducible(device):
+        torch.manual_seed(seed)
+        model = TigerModel(ids).to(device)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
+        best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        digest = hashlib.sha256(ids.numpy().tobytes()).hexdigest()
+        key = f"{config.model_dump_json()} {max_history} {seed} {device} {len(targets)} {digest}"
+        progress = load_checkpoint(checkpoint, key, model, optimizer, best)
+        for check in track(range(progress.epoch + 1, config.checks + 1), "training TIGER, checks", unit="checks"):
+            torch.manual_seed(_seed_of(seed, check))
+            first, last = (config.prefixes * done // config.checks for done in (check - 1, check))
+            loss = _train(model, optimizer, histories, targets, lengths, config.batch_size, first, last, seed)
+            if not math.isfinite(loss):
+                raise StageError(f"TIGER's loss is {loss} at check {check}.", "Lower baselines.tiger.learning_rate.")
+            value = validation_metrics(Tiger(model, counts, max_history, config.beams), judges)["ndcg_at_10"]
+            progress.epoch = check
+            progress.curve += [(check, LOSS, loss), (check, NDCG, value)]
+            log.info("TIGER: %s prefixes, loss %.3f, validation NDCG@10 %.4f", f"{last:,}", loss, value)
+            if value > progress.best_value:
+                progress.best_epoch, progress.best_value = check, value
+                best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            save_checkpoint(checkpoint, key, model, optimizer, best, progress)
+        model.load_state_dict(best)
+    return Tiger(model, counts, max_history, config.beams), progress
+
+
+def _seed_of(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _train(
+    model: TigerModel,
+    optimizer: torch.optim.Optimizer,
+    histories: torch.Tensor,
+    targets: torch.Tensor,
+    lengths: np.ndarray,
+    size: int,
+    first: int,
+    last: int,
+    seed: int,
+) -> float:
+    """Learn from the prefixes that come as number `first` to `last` in an endless sequence of passes; returns the mean loss of a step.
+
+    A batch belongs to the stretch that it begins in.
+    """
+    model.train()
+    device, total, steps = model.tokens.device, 0.0, 0
+    passes, done = divmod(first, len(targets))
+    at = first - done
+    while at < last:
+        for rows in batches_of_like_length(lengths, size, np.random.default_rng(np.random.SeedSequence([seed, passes]))):
+            if first <= at < last:
+                batch = histories[rows][:, -int(lengths[rows].max()) :].to(device)
+                loss = model.loss(batch, targets[rows].to(device))
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+                optimizer.step()
+                total, steps = total + float(loss.detach()), steps + 1
+            at += len(rows)
+        passes += 1
+    return total / max(1, steps)

@@ -1,0 +1,58 @@
+"""z cross-fitted over folds of users: who is to be foretold has no say in the behaviour that foretells him.
+
+z comes from the co-occurrence of train, and a train pair always co-occurs in train: the sequence-to-item loss sees its targets' answer in
+z, which no validation pair gives it. With K folds of users, a step of training looks at one fold k alone and takes
+
+    z_i + (z_i^(-k) - z_i^0)      in place of z_i,
+
+z^0 being what z started from, z^(-k) the same made without the users of fold k and turned onto z^0. IDs are made from z itself.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bbqrec_core.quantization.behaviour import behaviour_vectors, cooccurrence, shifted_ppmi, turned_onto
+from bbqrec_core.quantization.config import QuantizationConfig
+from bbqrec_core.quantization.data import TrainingData
+
+
+@dataclass(frozen=True)
+class CrossFitting:
+    """What a step takes in place of z, by fold.
+
+    Attributes:
+        shifts: z^(-k) - z^0, float32 [K, n_items, d].
+        folds: Fold of each train sequence, int64 [n_sequences].
+    """
+
+    shifts: torch.Tensor
+    folds: np.ndarray
+
+    @classmethod
+    def fit(
+        cls, data: TrainingData, config: QuantizationConfig, anchor: torch.Tensor, has_behaviour: torch.Tensor, generator: torch.Generator
+    ) -> "CrossFitting":
+        """Draw the folds, and make z without each of them.
+
+        Args:
+            data: Train sequences.
+            config: `behaviour_folds`, and how z is made.
+            anchor: z^0, float32 [n_items, d].
+            has_behaviour: bool [n_items].
+            generator: Draws the folds and starts the decompositions.
+        """
+        n, k = len(data.offsets) - 1, config.behaviour_folds
+        folds = (torch.randperm(n, generator=generator) % k).numpy()
+        lengths = np.diff(data.offsets)
+        of_item = np.repeat(folds, lengths)
+        shifts = []
+        for fold in range(k):
+            others = folds != fold
+            offsets = np.concatenate([[0], np.cumsum(lengths[others])])
+            together = cooccurrence(offsets, data.items[of_item != fold], data.n_items, config.cooccurrence_window)
+            vectors, known = behaviour_vectors(shifted_ppmi(together, config.ppmi_shift), config.dimensions, generator)
+            both = known & has_behaviour.cpu()
+            shifts.append(turned_onto(vectors, anchor.cpu(), both) - anchor.cpu())
+        return cls(torch.stack(shifts), folds)

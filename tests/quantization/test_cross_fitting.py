@@ -1,0 +1,80 @@
+"""z without the users of a fold: what only they did is not in it, a step looks at one fold alone, and the stage works with it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from artificial_catalogue import make_catalogue, make_profile, run_stage
+from pydantic import ValidationError
+
+from bbqrec_core.dataset import SequenceDataset, load_features
+from bbqrec_core.quantization.config import QuantizationConfig
+from bbqrec_core.quantization.data import prepare
+from bbqrec_core.quantization.training import Trainer
+
+FOLDS = 4
+
+
+def make_trainer(catalogue, folder, **fields):
+    paths, config = catalogue.write(folder), make_profile(**fields).quantization
+    data = prepare(SequenceDataset.load(paths["ingest"], 20), load_features(paths["embed"]), config)
+    return Trainer(data, config, 0, torch.device("cpu"))
+
+
+def cosine(vectors: torch.Tensor, one: int, other: int) -> float:
+    return float(torch.nn.functional.cosine_similarity(vectors[one], vectors[other], dim=0))
+
+
+def test_what_only_a_folds_users_did_is_not_in_its_z(catalogue, tmp_path):
+    """A dozen items of all clusters that a single user has, again and again."""
+    dozen = list(range(12))
+    train = [[item for item in row if item not in dozen] or [50, 51] for row in catalogue.train]
+    train[3] = np.random.default_rng(0).permutation(dozen * 8).tolist()
+    trainer = make_trainer(replace(catalogue, train=train), tmp_path, behaviour_folds=FOLDS)
+    fold, anchor = int(trainer.cross_fitting.folds[3]), trainer.model.anchor
+    assert cosine(anchor, 0, 5) > 0.8
+    for other in range(FOLDS):
+        z = anchor + trainer.cross_fitting.shifts[other]
+        if other == fold:
+            assert float(z[dozen].abs().max()) < 1e-5, "nobody else has these items"
+        else:
+            assert cosine(z, 0, 5) > 0.8
+
+
+def test_z_without_a_fold_lies_near_z(catalogue, tmp_path):
+    trainer = make_trainer(catalogue, tmp_path, behaviour_folds=FOLDS)
+    anchor, shifts = trainer.model.anchor, trainer.cross_fitting.shifts
+    assert shifts.shape == (FOLDS, *anchor.shape)
+    for shift in shifts:
+        assert 0 < float(shift.square().mean() / anchor.square().mean()) < 0.5
+
+
+def test_a_step_looks_at_one_fold_alone_and_all_come_in_turn(catalogue, tmp_path):
+    trainer = make_trainer(catalogue, tmp_path, behaviour_folds=FOLDS)
+    seen = []
+    for _ in range(FOLDS):
+        trainer.step(torch.arange(40))
+        rows = trainer._sequences_of_the_step()
+        assert len(set(trainer.cross_fitting.folds[rows])) == 1
+        assert torch.equal(trainer._shift(torch.tensor([5])), trainer.cross_fitting.shifts[trainer.cross_fitting.folds[rows[0]], [5]])
+        seen += rows.tolist()
+    assert sorted(seen) == trainer.sequences.tolist()
+
+
+def test_more_folds_than_users(tmp_path):
+    single = make_catalogue(n_users=5)
+    trainer = make_trainer(single, tmp_path, behaviour_folds=8)
+    assert np.isfinite([float(trainer.step(torch.arange(40))["loss"]) for _ in range(8)]).all()
+
+
+def test_the_stage_works_with_it_and_is_reproducible(catalogue, quantized, tmp_path):
+    (one, statistics), (other, _) = (run_stage(catalogue, tmp_path / name, behaviour_folds=2) for name in ("one", "other"))
+    ids = [(folder / "semantic_ids.parquet").read_bytes() for folder in (one, other, quantized[0])]
+    assert ids[0] == ids[1] != ids[2]
+    assert statistics["nan_losses"] == 0 and statistics["collision_share"] == 0
+
+
+def test_one_fold_is_refused():
+    with pytest.raises(ValidationError, match="nobody to make z from"):
+        QuantizationConfig(behaviour_folds=1)
