@@ -5,7 +5,7 @@ Ours and SASRec are trained by the pipeline's own code; TIGER's T5 by its own st
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,24 +115,25 @@ def train_ours(subject: Subject, rounds: int, fields: dict[str, object] | None =
 
 
 @torch.no_grad()
-def search_quality(model: SequenceModel, judges: EvalSplit) -> tuple[float, float]:
-    """NDCG@10 of the generative head alone, seen items masked: by the exact score of every item, and by the beam that T5 has too."""
+def search_quality(model: SequenceModel, judges: EvalSplit, widths: Sequence[int]) -> tuple[float, dict[int, float]]:
+    """NDCG@10 of the generative head alone, seen items masked: by the exact score of every item, and by beams of some widths."""
     decoder = model.decoder
     assert decoder is not None
     [(exact, _)] = ranking_quality(
         judges, lambda histories: {GENERATIVE: decoder.score_all(model.hidden(histories))}, [{GENERATIVE: 1.0}], AT_A_TIME
     )
-    beam = []
+    beams: dict[int, list[np.ndarray]] = {width: [] for width in widths}
     for place in batches(len(judges), AT_A_TIME):
         targets = torch.from_numpy(judges.targets[place])
         rows, seen = seen_items(judges, place)
         closed = torch.full((len(targets), int(torch.bincount(rows, minlength=1).max())), -1)
         closed[rows, torch.arange(len(rows)) - torch.searchsorted(rows, rows)] = torch.where(seen != targets[rows], seen, -1)
         hidden = model.hidden(torch.from_numpy(judges.histories[place]))
-        found = beam_search(decoder, hidden, closed, BEAMS, K)[0] == targets[:, None]
-        places = torch.where(found.any(1), found.int().argmax(1), K).numpy()
-        beam.append(expected_ndcg(places, np.zeros_like(places), K))
-    return exact, float(np.concatenate(beam).mean())
+        for width, found in beams.items():
+            hits = beam_search(decoder, hidden, closed, width, K)[0] == targets[:, None]
+            places = torch.where(hits.any(1), hits.int().argmax(1), K).numpy()
+            found.append(expected_ndcg(places, np.zeros_like(places), K))
+    return exact, {width: float(np.concatenate(found).mean()) for width, found in beams.items()}
 
 
 def train_sasrec_with_codes(subject: Subject, rounds: int) -> Training:

@@ -120,7 +120,8 @@ class TigerModel(nn.Module):
             below NOT_FOUND where the catalogue has fewer IDs.
         """
         tokens, mask = self._encode(histories)
-        found: Any = self.network.generate(
+        network: Any = self.network  # whose `generate` is declared for another class of models
+        found = network.generate(
             input_ids=tokens,
             attention_mask=mask,
             num_beams=beams,

@@ -11,6 +11,8 @@ from bbqrec_core.report.tables import Figure, Table
 
 SPLITS = ("train", "valid", "test")
 VALIDATION = "ndcg_at_10"
+BY_CHECKS = ("tiger",)
+"""Baselines that are judged every so many training examples, not after each pass."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,16 @@ def shown_name(kind: str, models: Sequence[str]) -> str:
     return min(fitting, key=len, default=kind) if kind else OURS
 
 
+def step_unit(model: str, curves: Sequence[Curve]) -> str:
+    """What a step of a model's curves is: a check of what trains by a budget, a trial of what does not train, or an epoch."""
+    if model in BY_CHECKS:
+        return "check"
+    return "epoch" if any(curve.model == model and curve.split != "valid" for curve in curves) else "trial"
+
+
 def validation_race(own: Sequence[Curve], baselines: Sequence[Curve], models: Sequence[str]) -> dict[str, list[Point]]:
-    """Validation NDCG@10 by epoch of everything that trains, by name, ours first; a model without a training curve has no epochs."""
-    trained = {curve.model for curve in baselines if curve.split == "train"}
-    running = [*own, *(curve for curve in baselines if curve.model in trained)]
+    """Validation NDCG@10 by epoch of everything that trains in epochs, by name, ours first."""
+    running = [*own, *(curve for curve in baselines if step_unit(curve.model, baselines) == "epoch")]
     return {shown_name(curve.model, models): curve.points for curve in running if curve.split == "valid" and curve.metric == VALIDATION}
 
 
@@ -115,7 +123,6 @@ def _panels(curves: Sequence[Curve], css: str, models: Sequence[str]) -> list[Fi
     panels: dict[tuple[str, str], list[Curve]] = {}
     for curve in curves:
         panels.setdefault((curve.model, curve.metric), []).append(curve)
-    trained = {curve.model for curve in curves if curve.split != "valid"}
     figures = []
     for (model, metric), lines in panels.items():
         what = metric_name(metric)
@@ -124,7 +131,7 @@ def _panels(curves: Sequence[Curve], css: str, models: Sequence[str]) -> list[Fi
             caption += f", {_split_name(lines[0].split)}"
         series = [charts.Series(line.split or what, line.points, css if place == 0 else "other1") for place, line in enumerate(lines)]
         first, last = lines[0].points[0][1], lines[0].points[-1][1]
-        unit = "epoch" if model in trained else "trial"
+        unit = step_unit(model, curves)
         description = f"{caption} by {unit}, from {first:.4g} to {last:.4g}."
         figures.append(Figure(charts.lines(series, "", unit, description, dots=unit == "trial"), caption))
     return figures

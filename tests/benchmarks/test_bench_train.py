@@ -41,10 +41,11 @@ def test_a_beam_as_wide_as_the_catalogue_has_the_exact_quality():
     model, rng = make_model(random_ids(20, 1), 1), np.random.default_rng(2)
     histories = rng.integers(20, size=(300, 4))
     judges = split(histories.tolist(), rng.integers(20, size=300).tolist())  # some targets were seen, some items twice
-    exact, beam = search_quality(model, judges)
+    exact, beams = search_quality(model, judges, [20])
+    beam = beams[20]
     assert beam == pytest.approx(exact, abs=1e-12) and exact > 0
-    narrow = search_quality(make_model(random_ids(3000, 1), 1), judges)
-    assert narrow[1] <= narrow[0]
+    _, narrow = search_quality(make_model(random_ids(3000, 1), 1), judges, [10, 3000])
+    assert narrow[10] <= narrow[3000]
 
 
 @pytest.mark.slow

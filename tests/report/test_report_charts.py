@@ -12,7 +12,7 @@ from report_artifacts import make_run
 from bbqrec_core import schema
 from bbqrec_core.report import charts, data_charts
 from bbqrec_core.report.about_codes import items_per_code
-from bbqrec_core.report.about_training import read_curves, shown_name, validation_race
+from bbqrec_core.report.about_training import read_curves, shown_name, step_unit, validation_race
 from bbqrec_core.report.naming import decimals, metric_name, quantity, readable, share, without_folder
 from bbqrec_core.report.plots import write_plots
 from bbqrec_core.report.svg import Scale, nice_ticks, number, thin_out, tick_label
@@ -141,7 +141,9 @@ def test_curves_are_told_apart_by_model_split_and_metric():
         "co-occurrence kNN",
         "other",
     ]
-    assert list(validation_race([], curves, models)) == ["SASRec"]  # the kNN's steps are trials, not epochs
+    budgeted = read_curves([{"step": 1, "name": f"tiger/{name}", "value": 0.1} for name in ("train/loss", "valid/ndcg_at_10")])
+    assert list(validation_race([], [*curves, *budgeted], models)) == ["SASRec"]  # the kNN's steps are trials, TIGER's checks
+    assert [step_unit(kind, [*curves, *budgeted]) for kind in ("sasrec", "co_occurrence", "tiger")] == ["epoch", "trial", "check"]
 
 
 def test_codes_that_the_usage_table_leaves_out_are_unused():
