@@ -87,7 +87,7 @@ def _measure(arguments: argparse.Namespace, inputs: dict[str, Path], data: Seque
             section = profile.baselines
             sasrec, _ = train_sasrec(data, section.sasrec, section.max_history, seed, codes=codes)
             yield sasrec.name, _rank(sasrec, data)
-            valid = sample_users(data.valid, section.sasrec.selection_users, seed)
+            valid = sample_users(data.valid, section.sasrec.mixture_users, seed)
             helpers = load_helpers(profile.sequence, inputs)
             for vectors in (None,) if helpers.vectors is None else (None, helpers.vectors):
                 mixed = SasrecWithPrior.fit(sasrec, Helpers(knn, vectors, section.max_history), valid)

@@ -93,7 +93,7 @@ STAGES = (
     ),
     Stage(
         "train",
-        version=5,
+        version=6,
         entry="bbqrec_core.sequence.stage:run",
         inputs=("ingest", "embed", "quantize", "prior"),
         sections=("sequence", "seed"),

@@ -76,6 +76,7 @@ class SasrecConfig(Section):
     )
     clip_norm: float = Field(1.0, gt=0, description="largest norm of a step's gradient")
     selection_users: int = Field(5000, ge=0, description="validation users (a seeded sample) that pick the epoch; 0 = all")
+    mixture_users: int = Field(20_000, ge=0, description="validation users (a seeded sample) that fit the mix; 0 = all")
 
     @field_validator("heads")
     @classmethod

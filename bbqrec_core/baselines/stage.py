@@ -107,7 +107,7 @@ def _fit_sasrec(
 def _mix(context: StageContext, data: SequenceDataset, sasrec: Sasrec, helpers: Helpers, statistics: Statistics) -> None:
     """Mix a SASRec with its helpers, save it unless it came out as one that is there, and add what is to be told of it."""
     config, seed = context.profile.baselines, context.profile.seed
-    mixed = SasrecWithPrior.fit(sasrec, helpers, sample_users(data.valid, config.sasrec.selection_users, seed))
+    mixed = SasrecWithPrior.fit(sasrec, helpers, sample_users(data.valid, config.sasrec.mixture_users, seed))
     if helpers.vectors is not None and mixed.content is None:
         return
     mixed.save(context.out / mixed.kind)

@@ -67,7 +67,8 @@ class SequenceConfig(Section):
     )
     clip_norm: float = Field(1.0, gt=0, description="largest norm of a step's gradient")
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    selection_users: int = Field(5000, ge=0, description="validation users (a seeded sample) that pick the epoch and fit the mix; 0 = all")
+    selection_users: int = Field(5000, ge=0, description="validation users (a seeded sample) that pick the epoch; 0 = all")
+    mixture_users: int = Field(20_000, ge=0, description="validation users (a seeded sample) that fit the mix; 0 = all")
     prior: Literal["knn", "off"] = Field(
         "knn", description="a third score beside the heads': the co-occurrence kNN, tuned as the section baselines.knn says"
     )

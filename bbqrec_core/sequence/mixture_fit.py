@@ -1,8 +1,8 @@
 """Fitting what the prior, content similarity and repetition weigh, by NDCG@10 on validation, on a small grid.
 
-First the prior's smoothing and its weight, the same for everybody. Then what the weight makes of a history's length and support: kept only
-if users on whom it was not chosen are ranked better by it, by more than a standard error. Then content similarity, its temperature and its
-weight together with the prior's level. At last repetition, seen items not masked.
+First the prior's smoothing and its weight, the same for everybody. Then what the weight makes of a history's length and support. Then
+content similarity, its temperature and its weight together with the prior's level. These two steps are kept only if users on whom
+they were not chosen are ranked better by them, by more than a standard error. At last repetition, seen items not masked.
 """
 
 import itertools
@@ -116,7 +116,7 @@ def fit_content(evidence: Evidence, mixture: Mixture, smoothing: float) -> tuple
 
     Args:
         evidence: Of validation, gathered with content similarity at each of TEMPERATURES.
-        mixture: What is fitted so far; comes back as it is where content similarity does not help.
+        mixture: What is fitted so far; comes back as it is where content similarity does not help users on whom it was not chosen.
         smoothing: The prior's.
 
     Returns:
@@ -127,9 +127,11 @@ def fit_content(evidence: Evidence, mixture: Mixture, smoothing: float) -> tuple
     beside = [replace(weight, level=level) for level in levels]
     choices = [mixture] + [replace(mixture, prior=prior, content=content) for content in CONTENTS[1:] for prior in beside]
     at = [evidence.at_temperature(column) for column in range(len(TEMPERATURES))]
-    values = np.stack([per_user_ndcg(part, [(choice, smoothing) for choice in choices]).mean(axis=1) for part in at])
-    column, row = np.unravel_index(_first_best(values.ravel()), values.shape)
-    return choices[row], int(column)
+    values = np.concatenate([per_user_ndcg(part, [(choice, smoothing) for choice in choices]) for part in at])
+    if not generalises(values):
+        return mixture, 0
+    column, row = divmod(_best(values), len(choices))
+    return choices[row], column
 
 
 def fit_repetition(evidence: Evidence, mixture: Mixture, smoothing: float) -> float:
@@ -182,10 +184,6 @@ def per_user_ndcg(evidence: Evidence, mixes: Sequence[tuple[Mixture, float]], ma
 
 
 def _best(values: np.ndarray) -> int:
-    """Row of the highest mean, the first of equals."""
-    return _first_best(values.mean(axis=1))
-
-
-def _first_best(values: np.ndarray) -> int:
-    """Place of the highest value, the first of equals (up to rounding)."""
-    return int(np.flatnonzero(values >= values.max() - 1e-12)[0])
+    """Row of the highest mean, the first of equals (up to rounding)."""
+    means = values.mean(axis=1)
+    return int(np.flatnonzero(means >= means.max() - 1e-12)[0])

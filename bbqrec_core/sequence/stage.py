@@ -109,7 +109,7 @@ def fit(
     identity = identity_of(config, seed, catalogue.digest(), windows, valid)
     progress = train_on_devices(model, windows, valid, config, seed, compute, scratch, identity)
     model.eval()
-    fitted = fit_mixture(model, valid, config, helpers)
+    fitted = fit_mixture(model, sample_users(data.valid, config.mixture_users, seed), config, helpers)
     return Fit(TrainedModel(model.cpu(), *fitted, {}), progress, windows, valid)
 
 

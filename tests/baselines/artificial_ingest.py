@@ -63,10 +63,21 @@ def write_semantic_ids(folder: Path, n_items: int) -> Path:
     return folder
 
 
+def twin_sequences(n_users: int, n_items: int, seed: int = 0) -> list[list[int]]:
+    """Four items at random, then one that reads like the last of them and never stands beside it in train, then one more."""
+    rng = np.random.default_rng(seed)
+    sequences = []
+    for _ in range(n_users):
+        twins = rng.permutation(n_items // 2)[:5]
+        first = (2 * twins + rng.integers(2, size=5)).tolist()
+        sequences.append([*first[:4], first[3] ^ 1, first[4]])
+    return sequences
+
+
 def write_features(folder: Path, n_items: int) -> Path:
-    """Text features on a circle: an item is most like those numbered next to it."""
+    """Text features on a circle: items 2k and 2k + 1 are the same, and most like those numbered next to them."""
     folder.mkdir(parents=True, exist_ok=True)
-    angle = 2 * np.pi * np.arange(n_items) / n_items
+    angle = 2 * np.pi * (np.arange(n_items) // 2) / n_items
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.stack([np.cos(angle), np.sin(angle)], axis=1).ravel().astype(np.float16)), 2)
     columns = [np.arange(n_items, dtype=np.int32), vectors, np.ones(n_items, dtype=bool)]
     pq.write_table(pa.table(columns, schema=schema.embedding_schema("text", 2)), folder / "text_embedding.parquet")
