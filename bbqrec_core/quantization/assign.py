@@ -70,7 +70,7 @@ def encode_items(
         behaviour = model.known_behaviour(encoded, None if items is None else torch.from_numpy(items[rows]).to(device))
         start = model.fuse(encoded, behaviour)
         prefix, residual = quantizer.prefix(start)
-        keep("wished", rows, quantizer.complete(prefix, quantizer.last_input(residual, behaviour)))
+        keep("wished", rows, quantizer.complete(prefix, quantizer.last_input(residual, behaviour, prefix)))
         keep("starts", rows, start)
         keep("behaviour", rows, behaviour)
         for name, vectors in encoded.aligned.items():

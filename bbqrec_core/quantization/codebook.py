@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bbqrec_core.quantization.kmeans import kmeans, nearest_index
+from bbqrec_core.quantization.siblings import Siblings
 
 
 @dataclass(frozen=True)
@@ -50,23 +51,26 @@ class ResidualQuantizer(nn.Module):
     Plain chain: r_0 = start; c_l = argmin_k ||r_{l-1} - C_l[k]||^2; r_l = r_{l-1} - C_l[c_l].
     Fused chain: the same, but the last level quantizes u = rho * (LN(r_{L-1}) + g * LN(z')) / sqrt(1 + g^2): behaviour separates
     look-alikes. rho is the root mean square of r_{L-1} when the codebooks were started; it changes no choice of code in a codebook of
-    its own unit, and keeps u as long as the plain residuals that the other sources quantize there.
+    its own unit, and keeps u as long as the plain residuals that the other sources quantize there. Where siblings are to be told apart,
+    r_{L-1} is centred by its prefix first (`siblings.py`).
 
     Attributes:
         codebooks: float32 [K_l, d] each.
         residual_scale: rho, scalar buffer.
+        siblings: What the last residuals are centred by; None = they are not.
     """
 
     residual_scale: torch.Tensor
 
-    def __init__(self, sizes: list[int], dimensions: int, behaviour_weight: float) -> None:
+    def __init__(self, sizes: list[int], dimensions: int, behaviour_weight: float, siblings_apart: bool = False) -> None:
         super().__init__()
+        self.siblings = Siblings(sizes, dimensions) if siblings_apart else None
         self.codebooks = nn.ParameterList([nn.Parameter(torch.zeros(size, dimensions)) for size in sizes])
         self.dimensions = dimensions
         self.behaviour_weight = behaviour_weight
         self.register_buffer("residual_scale", torch.ones(()))
 
-    def last_input(self, residual: torch.Tensor, behaviour: torch.Tensor) -> torch.Tensor:
+    def last_input(self, residual: torch.Tensor, behaviour: torch.Tensor, prefix: torch.Tensor) -> torch.Tensor:
         """What the last level of the fused chain quantizes.
 
         The residual is taken as given: near zero LN's gradient explodes, and levels before the last commit it already.
@@ -74,9 +78,12 @@ class ResidualQuantizer(nn.Module):
         Args:
             residual: r_{L-1}, float32 [n, d].
             behaviour: z', float32 [n, d]; zero rows mean that nothing is known.
+            prefix: Codes of levels 1..L-1, int64 [n, L - 1].
         """
-        g = self.behaviour_weight
-        mixed = F.layer_norm(residual.detach(), (self.dimensions,)) + g * F.layer_norm(behaviour, (self.dimensions,))
+        g, given = self.behaviour_weight, residual.detach()
+        if self.siblings is not None:
+            given = self.siblings.centre(prefix, given)
+        mixed = F.layer_norm(given, (self.dimensions,)) + g * F.layer_norm(behaviour, (self.dimensions,))
         return self.residual_scale * mixed / (1 + g * g) ** 0.5
 
     def forward(self, start: torch.Tensor, behaviour: torch.Tensor | None = None, mask: torch.Tensor | None = None) -> Quantized:
@@ -88,13 +95,14 @@ class ResidualQuantizer(nn.Module):
             mask: bool [n], rows that count in the losses; the others' codes mean nothing. None = all.
         """
         residual = start
-        codes, inputs, chosen = [], [], []
+        codes: list[torch.Tensor] = []
+        inputs, chosen = [], []
         gradient_path = start
         codebook_loss = commitment_loss = start.new_zeros(())
         last = len(self.codebooks) - 1
         for level, codebook in enumerate(self.codebooks):
             if level == last and behaviour is not None:
-                residual = self.last_input(residual, behaviour)
+                residual = self.last_input(residual, behaviour, torch.stack(codes, 1))
                 gradient_path = gradient_path + residual
             index = nearest_index(residual.detach(), codebook.detach())
             vector = F.embedding(index, codebook)
@@ -146,9 +154,14 @@ class ResidualQuantizer(nn.Module):
             generator: CPU generator.
         """
         residual = start
+        codes: list[torch.Tensor] = []
         for level, codebook in enumerate(self.codebooks):
             if level == len(self.codebooks) - 1 and behaviour is not None:
                 self.residual_scale.fill_(float(residual.square().mean().sqrt().clamp_min(1e-3)))
-                residual = self.last_input(residual, behaviour)
+                prefix = torch.stack(codes, 1)
+                if self.siblings is not None:
+                    self.siblings.fit(prefix, residual)
+                residual = self.last_input(residual, behaviour, prefix)
             codebook.copy_(kmeans(residual, len(codebook), generator, iterations).to(codebook.device))
-            residual = residual - codebook[nearest_index(residual, codebook)]
+            codes.append(nearest_index(residual, codebook))
+            residual = residual - codebook[codes[-1]]

@@ -3,15 +3,18 @@
 Works on plain arrays, so that it can be tested and used apart from any network.
 """
 
+import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from bbqrec_core.errors import StageError
 from bbqrec_core.quantization.codebook import ResidualQuantizer
 from bbqrec_core.quantization.hungarian import minimal_assignment
+from bbqrec_core.quantization.siblings import Siblings
 
 LAYER_NORM_EPSILON = 1e-5
 FOLLOW_BATCH = 8192
@@ -25,11 +28,13 @@ class Codebooks:
         levels: float64 [K_l, d] each.
         residual_scale: rho.
         behaviour_weight: g.
+        siblings: What last residuals are centred by (`siblings.py`); None = they are not.
     """
 
     levels: tuple[np.ndarray, ...]
     residual_scale: float = 1.0
     behaviour_weight: float = 0.0
+    siblings: Siblings | None = None
 
     @classmethod
     def of(cls, quantizer: ResidualQuantizer) -> "Codebooks":
@@ -38,6 +43,7 @@ class Codebooks:
             tuple(codebook.detach().cpu().double().numpy() for codebook in quantizer.codebooks),
             float(quantizer.residual_scale),
             quantizer.behaviour_weight,
+            None if quantizer.siblings is None else copy.deepcopy(quantizer.siblings).cpu(),
         )
 
     @property
@@ -57,6 +63,8 @@ class Codebooks:
             float64 [n, K_L].
         """
         residual = starts - sum(level[prefixes[:, at]] for at, level in enumerate(self.levels[:-1]))
+        if self.siblings is not None:
+            residual = self.siblings.centre(torch.from_numpy(prefixes), torch.from_numpy(residual)).numpy()
         g = self.behaviour_weight
         inputs = self.residual_scale * (_layer_norm(residual) + g * _layer_norm(behaviour)) / np.sqrt(1 + g * g)
         last = self.levels[-1]

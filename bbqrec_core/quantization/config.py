@@ -114,6 +114,9 @@ class QuantizationConfig(Section):
         0, ge=0, le=20, description="folds of users by which z is cross-fitted in training, see `cross_fitting.py`; 0 = it is not"
     )
     behaviour_in_last_level: float = Field(0.5, ge=0, description="g in LN(residual) + g * LN(z'), what the last level quantizes")
+    siblings_apart: bool = Field(
+        False, description="let the last level quantize what sets items of one prefix off from one another, see `siblings.py`"
+    )
     predicted_behaviour_share: Share = Field(0.3, description="how often z' is predicted from content in training, as it is for new items")
 
     epochs: int = Field(120, ge=1, description="passes over the fitted items with codebooks")

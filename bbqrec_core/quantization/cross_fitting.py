@@ -56,3 +56,11 @@ class CrossFitting:
             both = known & has_behaviour.cpu()
             shifts.append(turned_onto(vectors, anchor.cpu(), both) - anchor.cpu())
         return cls(torch.stack(shifts), folds)
+
+    def shift(self, step: int, items: torch.Tensor) -> torch.Tensor:
+        """What a step adds to the z of some items, float32 [n, d]. Steps take the folds in turn."""
+        return self.shifts[step % len(self.shifts), items]
+
+    def of_step(self, step: int, sequences: np.ndarray) -> np.ndarray:
+        """Those of some train sequences, int64 [n], that a step looks at."""
+        return sequences[self.folds[sequences] == step % len(self.shifts)]

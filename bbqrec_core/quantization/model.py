@@ -141,7 +141,7 @@ class BehaviourQuantizer(nn.Module):
         self.register_buffer("anchor", torch.zeros(n_items, config.dimensions))
         self.register_buffer("has_behaviour", torch.zeros(n_items, dtype=torch.bool))
         self.foretell = mlp(config.dimensions, config.hidden, config.dimensions, config.encoder_dropout)
-        self.quantizer = ResidualQuantizer(config.codebook_sizes, config.dimensions, config.behaviour_in_last_level)
+        self.quantizer = ResidualQuantizer(config.codebook_sizes, config.dimensions, config.behaviour_in_last_level, config.siblings_apart)
         chains = () if config.shared_codebooks else (*self.modalities, BEHAVIOUR)
         self.own = nn.ModuleDict({name: ResidualQuantizer(config.codebook_sizes, config.dimensions, 0.0) for name in chains})
 

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 ENCODE_BATCH = 8192
 GRADIENT_NORM = 5.0
+SIBLINGS_EVERY = 5
+"""Epochs after which it is looked again which items share a prefix, and after the last."""
 SETTLING_SHARE = 0.25
 """No code is revived in the last quarter of training, so that what is revived has time to settle."""
 
@@ -141,6 +143,9 @@ class Trainer:
         curve = Curve()
         config = self.config
         total = self.warmup_epochs + self.epochs
+        warm = self.quantizing
+        if warm:
+            self._look_for_siblings(keep=True)
         for epoch in track(range(1, total + 1), "quantizer, epochs", total=total, unit="epoch"):
             if epoch == self.warmup_epochs + 1 and not self.quantizing:
                 self.start_codebooks()
@@ -148,6 +153,8 @@ class Trainer:
             since = epoch - self.warmup_epochs
             if config.revive_every and since > 0 and since % config.revive_every == 0 and since <= self.epochs * (1 - SETTLING_SHARE):
                 curve.rows.append((epoch, "train/revived_codes", float(self._revive())))
+            if since > 0 and (since % SIBLINGS_EVERY == 0 or epoch == total):
+                self._look_for_siblings(keep=warm)
         self.model.eval()
         return curve
 
@@ -167,7 +174,7 @@ class Trainer:
         encoded = self._encode(items)
         self._fit_clubs(encoded)
         losses = self._item_losses(encoded, items)
-        sequences = self._sequences_of_the_step()
+        sequences = self.sequences if self.cross_fitting is None else self.cross_fitting.of_step(self.steps, self.sequences)
         if self.sequence is not None and len(sequences):
             losses["sequence"] = self.config.sequence_weight * self._sequence_loss(sequences)
         if not losses:  # behaviour alone, still without codebooks, and every other weight 0
@@ -192,19 +199,9 @@ class Trainer:
         predict = torch.rand(len(items), generator=self.generator).to(self.device) < self.config.predicted_behaviour_share
         return self.model.known_behaviour(encoded, items, predict, self._shift(items))
 
-    @property
-    def _fold(self) -> int:
-        """Whom this step looks at, where z is cross-fitted."""
-        return self.steps % max(1, self.config.behaviour_folds)
-
     def _shift(self, items: torch.Tensor) -> torch.Tensor | None:
         """What is added to the z of some items in this step, float32 [n, d]."""
-        return None if self.cross_fitting is None else self.cross_fitting.shifts[self._fold, items]
-
-    def _sequences_of_the_step(self) -> np.ndarray:
-        if self.cross_fitting is None:
-            return self.sequences
-        return self.sequences[self.cross_fitting.folds[self.sequences] == self._fold]
+        return None if self.cross_fitting is None else self.cross_fitting.shift(self.steps, items)
 
     def _item_losses(self, encoded: Encoded, items: torch.Tensor) -> dict[str, torch.Tensor]:
         config, model = self.config, self.model
@@ -358,6 +355,13 @@ class Trainer:
             inputs = self._plain_inputs(chain, items)
             self.model.quantizer_of(chain).start_codebooks(inputs, None, self.config.kmeans_iterations, self.generator)
         self.quantizing = True
+
+    @torch.no_grad()
+    def _look_for_siblings(self, keep: bool) -> None:
+        """Which fitted items share a prefix now, if the profile wants to know; after a warm start the means that are there stay."""
+        quantizer = self.model.quantizer
+        if quantizer.siblings is not None:
+            quantizer.siblings.fit(*quantizer.prefix(self._fused_inputs(self.fitted)[0]), keep)
 
     @torch.no_grad()
     def _revive(self) -> int:

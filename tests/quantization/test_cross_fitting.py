@@ -55,7 +55,7 @@ def test_a_step_looks_at_one_fold_alone_and_all_come_in_turn(catalogue, tmp_path
     seen = []
     for _ in range(FOLDS):
         trainer.step(torch.arange(40))
-        rows = trainer._sequences_of_the_step()
+        rows = trainer.cross_fitting.of_step(trainer.steps, trainer.sequences)
         assert len(set(trainer.cross_fitting.folds[rows])) == 1
         assert torch.equal(trainer._shift(torch.tensor([5])), trainer.cross_fitting.shifts[trainer.cross_fitting.folds[rows[0]], [5]])
         seen += rows.tolist()
