@@ -1,4 +1,4 @@
-"""The one way in which training asks torch for reproducible kernels. Seeds are the callers' own."""
+"""Where training computes, and the one way in which it asks torch for reproducible kernels. Seeds are the callers' own."""
 
 import os
 from collections.abc import Iterator
@@ -17,3 +17,22 @@ def deterministic_kernels() -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warn_only)
+
+
+@contextmanager
+def deterministic(threads: int) -> Iterator[None]:
+    """Deterministic kernels and a fixed number of threads, for the time of a `with` block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    try:
+        with deterministic_kernels():
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def choose_device(name: str) -> torch.device:
+    """The profile's device; `auto` is a CUDA GPU when there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)

@@ -12,9 +12,9 @@ import os
 import sys
 from pathlib import Path
 
+from bbqrec_core.determinism import choose_device, deterministic
 from bbqrec_core.home import home_folder
 from bbqrec_core.profile import Profile
-from bbqrec_core.quantization.stage import choose_device, deterministic
 from bbqrec_core.store import ArtifactStore
 from benchmarks import command
 from benchmarks.codebooks.assignment import Assigned, measure_assignment

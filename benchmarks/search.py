@@ -24,6 +24,8 @@ from cli import environment
 
 TARGET_TIMES, TARGET_SCALE = 100.0, 2.0
 DEFAULT_BEAMS = SequenceConfig().beam_width
+OURS, LARGE = "ours, beam", "ours, beam, {:,} items"
+T5, T5_WITH_OUR_TRIE = "T5 generate, prefix_allowed_tokens_fn", "T5 generate, our trie of tensors"
 
 
 def main() -> int:
@@ -45,14 +47,13 @@ def _benchmark(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     wide = random_histories(arguments.users, arguments.large, arguments.seed)
 
     contenders: dict[str, tuple[Callable[[], torch.Tensor], int]] = {
-        "ours, beam": (lambda: search(ours, histories, arguments.beams), len(histories)),
+        OURS: (lambda: search(ours, histories, arguments.beams), len(histories)),
         "ours, every item scored": (lambda: score_all(ours, histories), len(histories)),
         f"ours, beam of {DEFAULT_BEAMS}, the default": (lambda: search(ours, histories, DEFAULT_BEAMS), len(histories)),
-        f"ours, beam, {arguments.large:,} items": (lambda: search(large, wide, arguments.beams), len(wide)),
-        "T5 generate, prefix_allowed_tokens_fn": (lambda: generate(peer, few, arguments.beams, K, allowed), len(few)),
-        "T5 generate, our trie of tensors": (lambda: generate(peer, few, arguments.beams, K), len(few)),
+        LARGE.format(arguments.large): (lambda: search(large, wide, arguments.beams), len(wide)),
+        T5: (lambda: generate(peer, few, arguments.beams, K, allowed), len(few)),
+        T5_WITH_OUR_TRIE: (lambda: generate(peer, few, arguments.beams, K), len(few)),
     }
-    names = list(contenders)
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     results: dict[str, torch.Tensor] = {}
     for name, (run, _) in contenders.items():  # once unmeasured: memory is taken, kernels are chosen
@@ -64,26 +65,26 @@ def _benchmark(arguments: argparse.Namespace) -> tuple[str, list[str]]:
             seconds[name].append(time.perf_counter() - begun)
             command.tell(f"{name}: {seconds[name][-1]:.2f} s")
     rates = {name: users / statistics.median(seconds[name]) for name, (_, users) in contenders.items()}
-    wrong = _check(results, names, histories)
-    return report(rates, arguments, names, peer.trie.n_nodes), wrong
+    wrong = _check(results, histories)
+    return report(rates, arguments, peer.trie.n_nodes), wrong
 
 
-def _check(results: dict[str, torch.Tensor], names: list[str], histories: torch.Tensor) -> list[str]:
+def _check(results: dict[str, torch.Tensor], histories: torch.Tensor) -> list[str]:
     """What must hold for the times to mean anything."""
     wrong = [f"{name} returned something that is no item" for name, items in results.items() if bool((items < 0).any())]
-    if not torch.equal(results[names[4]], results[names[5]]):
+    if not torch.equal(results[T5], results[T5_WITH_OUR_TRIE]):
         wrong.append("the two T5 found different items: the tries disagree")
-    if bool((results[names[0]][:, :, None] == histories[:, None, :]).any()):
+    if bool((results[OURS][:, :, None] == histories[:, None, :]).any()):
         wrong.append("our beam returned an item of the history")
     return wrong
 
 
-def report(rates: dict[str, float], arguments: argparse.Namespace, names: list[str], nodes: int) -> str:
+def report(rates: dict[str, float], arguments: argparse.Namespace, nodes: int) -> str:
     """Everything as Markdown."""
-    slowest = rates[names[4]]
+    slowest = rates[T5]
     lines = ["| | users/s | times T5 generate |", "| --- | ---: | ---: |"]
     lines += [f"| {name} | {rate:,.1f} | {rate / slowest:,.1f} |" for name, rate in rates.items()]
-    times, scale = rates[names[0]] / slowest, rates[names[0]] / rates[names[3]]
+    times, scale = rates[OURS] / slowest, rates[OURS] / rates[LARGE.format(arguments.large)]
     verdicts = [
         command.verdict(times >= TARGET_TIMES, f"ours answers {times:,.0f} times as many users as T5 generate, at least {TARGET_TIMES:g}"),
         command.verdict(

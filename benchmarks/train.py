@@ -108,7 +108,7 @@ def report(subject: Subject, trainings: dict[str, Training], budget: float, sear
     parts = [
         f"# Training, measured\n\n{describe_machine(count_threads(torch.get_num_threads()))}",
         f"{subject.profile.name}: {subject.data.n_items:,} items, {interactions:,} train interactions. NDCG@10 is of "
-        f"{len(subject.judges):,} validation users, seen items masked, no prior. TIGER's epoch is told from the prefixes that it was "
+        f"{len(subject.judges):,} validation users, seen items masked, no prior. TIGER's epoch is told from the examples that it was "
         f"trained on in {budget:,.0f} seconds, since a whole one takes too long.",
         "\n".join(lines),
         "TIGER, on its way:",

@@ -16,7 +16,7 @@ from bbqrec_core.baselines.checkpoints import NDCG
 from bbqrec_core.baselines.sasrec import code_rows
 from bbqrec_core.baselines.sasrec_training import train_sasrec
 from bbqrec_core.baselines.tiger import Tiger
-from bbqrec_core.baselines.tiger_training import CLIP_NORM, batches_of_like_length, prefixes
+from bbqrec_core.baselines.tiger_training import batches_of_like_length, training_examples, training_step
 from bbqrec_core.dataset import PADDING, EvalSplit, SequenceDataset, load_semantic_ids
 from bbqrec_core.evaluation.metrics import expected_ndcg
 from bbqrec_core.evaluation.ranking import sample_users, seen_items, validation_metrics
@@ -152,12 +152,12 @@ def train_sasrec_with_codes(subject: Subject, rounds: int) -> Training:
 
 
 def train_tiger(subject: Subject, budget: float, points: int) -> Training:
-    """TIGER's T5 over all prefixes, batches alike in length, for `budget` seconds; judged at `points` moments."""
+    """TIGER's T5 over all examples, batches alike in length, for `budget` seconds; judged at `points` moments."""
     profile, data, width = subject.profile, subject.data, subject.profile.sequence.max_history
     section, rng = profile.baselines.tiger, np.random.default_rng(profile.seed)
     peer = make_peer(torch.from_numpy(load_semantic_ids(subject.quantize)[FUSED][0]), profile.seed)
     recommender = Tiger(peer, torch.from_numpy(data.train_counts), width, BEAMS)
-    histories, targets = (torch.from_numpy(part) for part in prefixes(data, width))
+    histories, targets = (torch.from_numpy(part) for part in training_examples(data, width))
     lengths = (histories != PADDING).sum(1).numpy()
     optimizer = torch.optim.AdamW(peer.parameters(), lr=section.learning_rate)
     trained, samples = 0.0, 0
@@ -169,14 +169,10 @@ def train_tiger(subject: Subject, budget: float, points: int) -> Training:
             waiting = waiting or batches_of_like_length(lengths, section.batch_size, rng)
             rows = waiting.pop()
             begun = time.perf_counter()
-            loss = peer.loss(histories[rows][:, -int(lengths[rows].max()) :], targets[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(peer.parameters(), CLIP_NORM)
-            optimizer.step()
+            training_step(peer, optimizer, histories[rows][:, -int(lengths[rows].max()) :], targets[rows])
             trained += time.perf_counter() - begun
             samples += len(rows)
         peer.eval()
         curve.append((trained, validation_metrics(recommender, subject.judges)["ndcg_at_10"]))
-        command.tell(f"TIGER: {trained:.0f} s, {samples:,} prefixes, NDCG@10 {curve[-1][1]:.4f}")
+        command.tell(f"TIGER: {trained:.0f} s, {samples:,} examples, NDCG@10 {curve[-1][1]:.4f}")
     return Training(trained / samples * len(targets), curve)

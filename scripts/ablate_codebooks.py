@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from bbqrec_core.determinism import choose_device, deterministic
 from bbqrec_core.evaluation.significance import compare_with
 from bbqrec_core.home import home_folder
 from bbqrec_core.profile import Profile
-from bbqrec_core.quantization.stage import choose_device, deterministic
 from bbqrec_core.store import ArtifactStore
 from benchmarks import command
 from benchmarks.codebooks.catalogue import Catalogue, load_catalogue

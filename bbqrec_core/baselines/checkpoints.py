@@ -23,7 +23,7 @@ class Progress:
     """How far training is.
 
     Attributes:
-        epoch: Epochs done, or whatever there is one checkpoint of.
+        epoch: Epochs done; of TIGER, checks.
         best_epoch: The one whose weights are kept; 0 = none yet.
         best_value: Its NDCG@10 on validation.
         curve: (epoch, name, value).
@@ -79,5 +79,5 @@ def load_checkpoint(
     best.update(state["best"])
     progress = Progress(**state["progress"])
     progress.curve = [(int(step), str(name), float(value)) for step, name, value in progress.curve]
-    log.info("Training goes on after epoch %d.", progress.epoch)
+    log.info("Training goes on after step %d of its curve.", progress.epoch)
     return progress

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from bbqrec_core.config import Section
 from bbqrec_core.sequence.config import SimilarityConfig
@@ -87,19 +87,37 @@ class SasrecConfig(Section):
         return heads
 
 
+TIGER = "tiger"
+"""Kind of that baseline; named here since its own module brings transformers in."""
+
+
 class TigerConfig(Section):
-    """TIGER: T5 over semantic IDs. Its full recipe, some 200 passes over all prefixes, is for a GPU; here it gets a stated budget."""
+    """TIGER: T5 over semantic IDs. Its recipe, some 200 passes over the train interactions, is for a GPU; here it gets a stated budget."""
 
     enabled: bool = Field(False, description="it takes far longer than all the other stages together")
     ids: Literal["rqvae", "ours"] = Field(
-        "rqvae", description="what it foretells: IDs of a plain RQ-VAE, as TIGER has them, or those of the stage `quantize`"
+        "rqvae",
+        description="what it foretells: IDs of a plain RQ-VAE, as TIGER has them, published ones where nothing else is known, or ours",
     )
-    prefixes: int = Field(50_000, ge=1, description="train prefixes that it learns from in all, each pass in an order of its own")
+    examples: int = Field(
+        50_000,
+        ge=1,
+        description="training examples in all: train interactions with the history before them, each pass in an order of its own",
+    )
     checks: int = Field(5, ge=1, description="how often it is judged on the way; the best check is kept")
-    batch_size: int = Field(64, ge=1, description="prefixes in a training step")
+    batch_size: int = Field(64, ge=1, description="examples in a training step")
     learning_rate: float = Field(1e-3, gt=0, le=1)
-    beams: int = Field(20, ge=1, description="beam width of its search; what the beam does not find it ranks below, all alike")
+    beams: int = Field(20, ge=2, description="beam width of its search; what the beam does not find it ranks below, all alike")
     selection_users: int = Field(500, ge=0, description="validation users (a seeded sample) that pick the check; 0 = all")
+
+    @model_validator(mode="after")
+    def _each_check_has_a_step(self) -> "TigerConfig":
+        if self.checks * self.batch_size > self.examples:
+            raise ValueError(
+                f"{self.examples} examples in batches of {self.batch_size} do not give a step before each of {self.checks} checks: "
+                "raise `examples`, or lower `checks` or `batch_size`"
+            )
+        return self
 
 
 class BaselinesConfig(Section):

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
+from bbqrec_core.baselines.config import TIGER
 from bbqrec_core.baselines.files import DESCRIPTION, read_model
 from bbqrec_core.baselines.popularity import Popularity
 from bbqrec_core.baselines.sasrec import Sasrec
-from bbqrec_core.baselines.tiger import Tiger
 from bbqrec_core.baselines.with_prior import SasrecWithPrior
 from bbqrec_core.errors import ArtifactError
 from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
@@ -17,10 +17,17 @@ from bbqrec_core.recommender import Recommender
 
 Loader = Callable[[dict[str, Any], dict[str, torch.Tensor], str], Recommender]
 
+
+def _load_tiger(description: dict[str, Any], tensors: dict[str, torch.Tensor], device: str) -> Recommender:
+    from bbqrec_core.baselines.tiger import Tiger  # transformers stays out of a run without it
+
+    return Tiger.load(description, tensors, device)
+
+
 LOADERS: dict[str, Loader] = {
     Popularity.kind: Popularity.load,
     CoOccurrenceKnn.kind: CoOccurrenceKnn.load,
-    Tiger.kind: Tiger.load,
+    TIGER: _load_tiger,
     Sasrec.kind: Sasrec.load,
     Sasrec.with_codes: Sasrec.load,
     Sasrec.reweighted: Sasrec.load,

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -11,19 +10,14 @@ from bbqrec_core.baselines.files import TENSORS
 from bbqrec_core.baselines.popularity import Popularity
 from bbqrec_core.baselines.sasrec import Sasrec, code_rows
 from bbqrec_core.baselines.sasrec_training import train_sasrec
-from bbqrec_core.baselines.tiger_training import train_tiger
+from bbqrec_core.baselines.tiger_ids import tiger_ids
 from bbqrec_core.baselines.with_prior import SasrecWithPrior
 from bbqrec_core.curves import write_curve
 from bbqrec_core.dataset import SequenceDataset, load_features, load_semantic_ids
-from bbqrec_core.errors import StageError
+from bbqrec_core.determinism import choose_device
 from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
 from bbqrec_core.prior.artifact import load_knn
-from bbqrec_core.quantization.catalogue import assign_catalogue
-from bbqrec_core.quantization.data import load_item_features, prepare
-from bbqrec_core.quantization.stage import deterministic
-from bbqrec_core.quantization.tokenizers import registry
 from bbqrec_core.recommender import Recommender
-from bbqrec_core.schema import FUSED
 from bbqrec_core.sequence.catalogue import load_catalogue
 from bbqrec_core.sequence.content import content_vectors
 from bbqrec_core.sequence.mixture_fit import Helpers
@@ -88,7 +82,7 @@ def _fit_sasrec(
 ) -> Sasrec:
     """Train and save a SASRec, with codes or without, reweighted or not, and add what is to be told of it."""
     config, seed = context.profile.baselines, context.profile.seed
-    device = pick_device(context.profile.compute.device)
+    device = str(choose_device(context.profile.compute.device))
     given = "".join(name for name, part in (("codes_", codes), ("reweighted_", buckets)) if part is not None)
     sasrec, progress = train_sasrec(
         data, config.sasrec, config.max_history, seed, device, context.scratch / f"{given}{CHECKPOINT}", codes, buckets
@@ -116,41 +110,22 @@ def _mix(context: StageContext, data: SequenceDataset, sasrec: Sasrec, helpers: 
 
 def _fit_tiger(context: StageContext, data: SequenceDataset, curve: list[tuple[int, str, float]], statistics: Statistics) -> None:
     """Train and save TIGER, and add what is to be told of it; its steps in the curve are checks."""
+    from bbqrec_core.baselines.tiger_training import train_tiger  # transformers stays out of a run without it
+
     profile = context.profile
     config, seed = profile.baselines, profile.seed
-    ids = _rqvae_ids(context, data) if config.tiger.ids == "rqvae" else load_semantic_ids(context.input("quantize"))[FUSED][0]
+    ids = torch.from_numpy(tiger_ids(context, data))
     checkpoint = context.scratch / TIGER_CHECKPOINT
-    device = pick_device(profile.compute.device)
-    tiger, progress = train_tiger(data, torch.from_numpy(ids), config.tiger, config.max_history, seed, device, checkpoint)
+    device = str(choose_device(profile.compute.device))
+    tiger, progress = train_tiger(data, ids, config.tiger, config.max_history, seed, device, checkpoint)
     tiger.save(context.out / tiger.kind)
     curve += [(step, f"{tiger.kind}/{name}", value) for step, name, value in progress.curve]
     statistics |= {
-        f"{tiger.kind}_prefixes": config.tiger.prefixes,
-        f"{tiger.kind}_best_prefixes": config.tiger.prefixes * progress.best_epoch // config.tiger.checks,
+        f"{tiger.kind}_examples": config.tiger.examples,
+        f"{tiger.kind}_best_examples": config.tiger.examples * progress.best_epoch // config.tiger.checks,
         f"{tiger.kind}_sampled_valid_ndcg_at_10": progress.best_value,
         f"{tiger.kind}_parameters": sum(parameter.numel() for parameter in tiger.model.network.parameters()),
     }
-
-
-def _rqvae_ids(context: StageContext, data: SequenceDataset) -> np.ndarray:
-    """Semantic IDs of a plain RQ-VAE on what the stage `quantize` learns from, with its settings, int64 [n_items, levels]."""
-    profile = context.profile
-    config = profile.quantization.model_copy(update={"tokenizer": "rqvae"})
-    with deterministic(profile.compute.threads):
-        known = prepare(data, load_item_features(context.input("embed"), context.input("ingest")), config)
-        if not known.features:
-            raise StageError(
-                "TIGER's IDs are made of texts and pictures, and there are none.", "Give it ours: `baselines.tiger.ids: ours`."
-            )
-        fitted = registry.fit(known, config, profile.seed, torch.device(pick_device(profile.compute.device)), context.input("ingest"))
-        return assign_catalogue(fitted.tokenizer, known)[1].fused
-
-
-def pick_device(wanted: str) -> str:
-    """Resolve the profile's `auto` to a GPU, if there is one, or the CPU."""
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _judge(recommender: Recommender, data: SequenceDataset) -> float:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import LogitsProcessor, LogitsProcessorList, T5Config, T5ForConditionalGeneration
 
+from bbqrec_core.baselines.config import TIGER
 from bbqrec_core.baselines.files import write_model
 from bbqrec_core.dataset import PADDING
 from bbqrec_core.sequence.trie import Trie
@@ -20,7 +21,7 @@ PAD, END, FIRST = 0, 1, 2
 """Tokens before those of codes; code c of level l is FIRST + l * codes + c."""
 USERS_AT_ONCE = 64
 NOT_FOUND = -1e4
-"""Score of every item that the beam did not find; the log-probability of four codes never falls so low."""
+"""Score of every item that the beam did not find; the log-probability of an ID never falls so low."""
 NETWORK = "network."
 """What names of tensors begin with."""
 
@@ -166,7 +167,7 @@ class Tiger:
         beams: Beam width.
     """
 
-    kind = "tiger"
+    kind = TIGER
     name = "TIGER"
 
     def __init__(self, model: TigerModel, counts: torch.Tensor, max_history: int, beams: int) -> None:

@@ -1,7 +1,8 @@
-"""Training TIGER: all prefixes of the train sequences, for as many as the profile grants it, the best check on validation kept.
+"""Training TIGER on as many examples as the profile grants it, the best check on validation kept.
 
-TIGER's own recipe, some 200 passes over all prefixes, is for a GPU. What a stated number of prefixes comes to is told by its curve. Public
-re-implementations are followed in the rest: AdamW, a constant learning rate, the gradient's norm clipped at 1.
+An example is a train interaction, but a user's first, with the history before it. TIGER's own recipe, some 200 passes over all of them,
+is for a GPU. What a stated number comes to is told by its curve. Public re-implementations are followed in the rest: AdamW, a constant
+learning rate, the gradient's norm clipped at 1.
 """
 
 import hashlib
@@ -24,10 +25,10 @@ log = logging.getLogger(__name__)
 
 CLIP_NORM = 1.0
 SORTED_BATCHES = 32
-"""Of so many batches at once the prefixes are sorted by length, so that a batch is little padding."""
+"""Of so many batches at once the examples are sorted by length, so that a batch is little padding."""
 
 
-def prefixes(data: SequenceDataset, max_history: int) -> tuple[np.ndarray, np.ndarray]:
+def training_examples(data: SequenceDataset, max_history: int) -> tuple[np.ndarray, np.ndarray]:
     """Every train interaction but a user's first, with what came before it.
 
     Returns:
@@ -62,6 +63,17 @@ def batches_of_like_length(lengths: np.ndarray, size: int, rng: np.random.Genera
     return [batches[place] for place in rng.permutation(len(batches))]
 
 
+def training_step(model: TigerModel, optimizer: torch.optim.Optimizer, histories: torch.Tensor, targets: torch.Tensor) -> float:
+    """One step on some examples, histories int64 [batch, length] and targets int64 [batch]; returns the loss."""
+    device = model.tokens.device
+    loss = model.loss(histories.to(device), targets.to(device))
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+    optimizer.step()
+    return float(loss.detach())
+
+
 def train_tiger(
     data: SequenceDataset,
     ids: torch.Tensor,
@@ -71,7 +83,7 @@ def train_tiger(
     device: str = "cpu",
     checkpoint: Path | None = None,
 ) -> tuple[Tiger, Progress]:
-    """Train on as many prefixes as the section says, and judge `checks` times on the way.
+    """Train on as many examples as the section says, and judge `checks` times on the way.
 
     Order and dropout between two checks come from generators of their own, seeded by the number of the pass and of the check: a run that
     was killed and resumed ends with the same weights.
@@ -91,7 +103,7 @@ def train_tiger(
     Raises:
         StageError: No user has two train items, or the loss is no longer a finite number.
     """
-    histories, targets = (torch.from_numpy(part) for part in prefixes(data, max_history))
+    histories, targets = (torch.from_numpy(part) for part in training_examples(data, max_history))
     if not len(targets):
         raise StageError("No user has two items in train, so TIGER has nothing to learn from.", "Switch it off: baselines.tiger.enabled.")
     lengths = (histories != PADDING).sum(1).numpy()
@@ -106,14 +118,14 @@ def train_tiger(
         progress = load_checkpoint(checkpoint, key, model, optimizer, best)
         for check in track(range(progress.epoch + 1, config.checks + 1), "training TIGER, checks", unit="checks"):
             torch.manual_seed(_seed_of(seed, check))
-            first, last = (config.prefixes * done // config.checks for done in (check - 1, check))
+            first, last = (config.examples * done // config.checks for done in (check - 1, check))
             loss = _train(model, optimizer, histories, targets, lengths, config.batch_size, first, last, seed)
             if not math.isfinite(loss):
                 raise StageError(f"TIGER's loss is {loss} at check {check}.", "Lower baselines.tiger.learning_rate.")
             value = validation_metrics(Tiger(model, counts, max_history, config.beams), judges)["ndcg_at_10"]
             progress.epoch = check
             progress.curve += [(check, LOSS, loss), (check, NDCG, value)]
-            log.info("TIGER: %s prefixes, loss %.3f, validation NDCG@10 %.4f", f"{last:,}", loss, value)
+            log.info("TIGER: %s examples, loss %.3f, validation NDCG@10 %.4f", f"{last:,}", loss, value)
             if value > progress.best_value:
                 progress.best_epoch, progress.best_value = check, value
                 best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -137,24 +149,19 @@ def _train(
     last: int,
     seed: int,
 ) -> float:
-    """Learn from the prefixes that come as number `first` to `last` in an endless sequence of passes; returns the mean loss of a step.
+    """Learn from the examples that come as number `first` to `last` in an endless sequence of passes; returns the mean loss of a step.
 
     A batch belongs to the stretch that it begins in.
     """
     model.train()
-    device, total, steps = model.tokens.device, 0.0, 0
+    total, steps = 0.0, 0
     passes, done = divmod(first, len(targets))
     at = first - done
     while at < last:
         for rows in batches_of_like_length(lengths, size, np.random.default_rng(np.random.SeedSequence([seed, passes]))):
             if first <= at < last:
-                batch = histories[rows][:, -int(lengths[rows].max()) :].to(device)
-                loss = model.loss(batch, targets[rows].to(device))
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-                optimizer.step()
-                total, steps = total + float(loss.detach()), steps + 1
+                total += training_step(model, optimizer, histories[rows][:, -int(lengths[rows].max()) :], targets[rows])
+                steps += 1
             at += len(rows)
         passes += 1
-    return total / max(1, steps)
+    return total / steps

@@ -111,7 +111,10 @@ class QuantizationConfig(Section):
     cooccurrence_window: int = Field(5, ge=1, description="two train items of a user co-occur when at most so many places apart")
     ppmi_shift: float = Field(1.0, gt=0, description="k of the shifted PPMI, max(PMI - log k, 0); 1 = no shift")
     behaviour_folds: int = Field(
-        0, ge=0, le=20, description="folds of users by which z is cross-fitted in training, see `cross_fitting.py`; 0 = it is not"
+        0,
+        ge=0,
+        le=20,
+        description="folds of users over which the co-occurrence in z is cross-fitted in training, see `cross_fitting.py`; 0 = it is not",
     )
     behaviour_in_last_level: float = Field(0.5, ge=0, description="g in LN(residual) + g * LN(z'), what the last level quantizes")
     siblings_apart: bool = Field(

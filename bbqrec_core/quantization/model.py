@@ -240,7 +240,7 @@ class BehaviourQuantizer(nn.Module):
         return torch.where(encoded.has_content[:, None], encoded.content, self.normalise(behaviour))
 
     def known_behaviour(
-        self, encoded: Encoded, items: torch.Tensor | None, predict: torch.Tensor | None = None, shift: torch.Tensor | None = None
+        self, encoded: Encoded, items: torch.Tensor | None, predict: torch.Tensor | None = None, z: torch.Tensor | None = None
     ) -> torch.Tensor:
         """z': an item's own z, or z^ where it has none, is new, or `predict` says so.
 
@@ -248,15 +248,14 @@ class BehaviourQuantizer(nn.Module):
             encoded: The items' encoding.
             items: item_idx, int64 [n]; None for new items.
             predict: bool [n], where to take z^ although z is known; ignored for items without content.
-            shift: Added to z, float32 [n, d]; see `cross_fitting.py`.
+            z: The items' z, float32 [n, d], where it is not to be the model's as it stands; see `cross_fitting.py`.
         """
         if items is None:
             return encoded.predicted
         own = self.has_behaviour[items]
         if predict is not None:
             own = own & ~(predict & encoded.has_content)
-        z = F.embedding(items, self.behaviour)
-        return torch.where(own[:, None], z if shift is None else z + shift, encoded.predicted)
+        return torch.where(own[:, None], F.embedding(items, self.behaviour) if z is None else z, encoded.predicted)
 
     def quantize_fused(self, encoded: Encoded, behaviour: torch.Tensor) -> Quantized:
         """The fused chain."""

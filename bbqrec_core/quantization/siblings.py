@@ -5,7 +5,8 @@ quantizes is therefore
 
     r_{L-1} - m_p   in place of   r_{L-1},   m_p = mean of r_{L-1} over the fitted items of prefix p, where there are several,
 
-before it is normalised: two siblings point in opposite directions, however near they lie. An item alone under its prefix keeps r_{L-1}.
+before it is normalised: two siblings point in opposite directions, however near they lie. An item alone under its prefix keeps r_{L-1}
+(m_p = 0), and so does who comes there later: nobody's code moves for a new item.
 """
 
 import math
@@ -17,7 +18,7 @@ from torch import nn
 
 
 class Siblings(nn.Module):
-    """The means m_p of the prefixes that several fitted items share.
+    """The means m_p of the prefixes of fitted items.
 
     Args:
         sizes: K_1..K_L.
@@ -48,22 +49,20 @@ class Siblings(nn.Module):
         Args:
             prefix: Their codes of levels 1..L-1, int64 [n, L - 1].
             residual: r_{L-1}, float32 [n, d].
-            keep: Leave the means that are there, so that IDs which rest on them stay; only prefixes that had none get one.
+            keep: Leave the means that are there, so that IDs which rest on them stay; only prefixes that are new get one.
         """
         keys, group, count = self.number(prefix).unique(return_inverse=True, return_counts=True)
         means = torch.zeros(len(keys), residual.shape[1], dtype=torch.float64, device=residual.device)
         means = (means.index_add_(0, group, residual.double()) / count[:, None]).to(residual.dtype)
-        shared = count > 1
+        means[count == 1] = 0.0
         if keep:
-            shared &= ~torch.isin(keys, self.keys)
-            keys, means = torch.cat([self.keys, keys[shared]]), torch.cat([self.means, means[shared]])
-            order = keys.argsort()
-            self.keys, self.means = keys[order], means[order]
-        else:
-            self.keys, self.means = keys[shared], means[shared]
+            new = ~torch.isin(keys, self.keys)
+            keys, means = torch.cat([self.keys, keys[new]]), torch.cat([self.means, means[new]])
+        order = keys.argsort()
+        self.keys, self.means = keys[order], means[order]
 
     def centre(self, prefix: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-        """r_{L-1} - m_p, float32 [n, d]; r_{L-1} where the prefix has no mean."""
+        """r_{L-1} - m_p, float32 [n, d]; r_{L-1} under a prefix that no fitted item has."""
         if not len(self.keys):
             return residual
         numbers = self.number(prefix)

@@ -2,9 +2,6 @@
 
 import logging
 import math
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,7 @@ from safetensors.torch import save_file
 
 from bbqrec_core import schema
 from bbqrec_core.dataset import SequenceDataset
-from bbqrec_core.determinism import deterministic_kernels
+from bbqrec_core.determinism import choose_device, deterministic
 from bbqrec_core.quantization.assign import Assignment, EncodedCatalogue
 from bbqrec_core.quantization.catalogue import assign_catalogue, churn
 from bbqrec_core.quantization.collisions import collision_share
@@ -65,25 +62,6 @@ def run(context: StageContext) -> Statistics:
         _write(context.out / "curve.parquet", schema.CURVE, curve.rows)
     statistics = _statistics(data, tokenizer, warm, assignment, coded, health, curve.last() if curve.rows else {})
     return {**statistics, **tokenizer.statistics()}
-
-
-@contextmanager
-def deterministic(threads: int) -> Iterator[None]:
-    """Deterministic kernels and a fixed number of threads, for the time of a `with` block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or os.cpu_count() or 1)
-    try:
-        with deterministic_kernels():
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def choose_device(name: str) -> torch.device:
-    """The profile's device; `auto` is a CUDA GPU when there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
 
 
 def measure(

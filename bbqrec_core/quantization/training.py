@@ -12,7 +12,7 @@ the bracket, L_anchor and L_seq, and f = z.
 
 import logging
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from bbqrec_core.quantization.behaviour import behaviour_vectors, cooccurrence, 
 from bbqrec_core.quantization.codebook import Quantized, ResidualQuantizer, masked_mean
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.cross_fitting import CrossFitting
-from bbqrec_core.quantization.data import TrainingData
+from bbqrec_core.quantization.curve import Curve
+from bbqrec_core.quantization.data import TrainingData, listing_hashes, representatives
 from bbqrec_core.quantization.kmeans import nearest
 from bbqrec_core.quantization.losses import Club, SequenceContrast, info_nce, symmetric_info_nce
 from bbqrec_core.quantization.model import BEHAVIOUR, BehaviourQuantizer, Encoded
@@ -37,18 +38,6 @@ SIBLINGS_EVERY = 5
 """Epochs after which it is looked again which items share a prefix, and after the last."""
 SETTLING_SHARE = 0.25
 """No code is revived in the last quarter of training, so that what is revived has time to settle."""
-
-
-@dataclass
-class Curve:
-    """Mean losses per epoch, each times its weight so that they add up, as rows of the curve table: (epoch from 1, name, value)."""
-
-    rows: list[tuple[int, str, float]] = field(default_factory=list)
-
-    def last(self) -> dict[str, float]:
-        """The values of the last epoch, by name."""
-        step = self.rows[-1][0]
-        return {name: value for at, name, value in self.rows if at == step}
 
 
 @dataclass(frozen=True)
@@ -83,9 +72,12 @@ class Trainer:
         dimensions = {name: values.shape[1] for name, values in data.features.items()}
         self.model = BehaviourQuantizer(config, dimensions, data.n_items, data.code_sizes)
         self._start_from_data(earlier)
-        self.model.to(device)
-        self.cross_fitting = self._cross_fitting()
+        self.cross_fitting: CrossFitting | None = None
+        if config.behaviour_folds:
+            fitted = CrossFitting.fit(data, config, self.model.anchor, self.model.has_behaviour, self.generator)
+            self.cross_fitting = fitted.to(device)
         self.steps = 0
+        self.model.to(device)
         self.clubs = torch.nn.ModuleDict(
             {name: Club(config.specific_dimensions, config.dimensions, config.hidden) for name in data.features}
             if config.club_weight
@@ -125,12 +117,6 @@ class Trainer:
         for name, values in self.data.features.items():
             self.model.coder(name).fit_standardisation(values[fitted][self.data.present[name][fitted]])
         self.model.set_behaviour(vectors, known)
-
-    def _cross_fitting(self) -> CrossFitting | None:
-        if not self.config.behaviour_folds:
-            return None
-        fitted = CrossFitting.fit(self.data, self.config, self.model.anchor, self.model.has_behaviour, self.generator)
-        return replace(fitted, shifts=fitted.shifts.to(self.device))
 
     def _parameter_groups(self) -> list[dict]:
         """Weight decay on the encoders only: on codes and z it would work against what they are to keep."""
@@ -197,17 +183,26 @@ class Trainer:
 
     def _training_behaviour(self, encoded: Encoded, items: torch.Tensor) -> torch.Tensor:
         predict = torch.rand(len(items), generator=self.generator).to(self.device) < self.config.predicted_behaviour_share
-        return self.model.known_behaviour(encoded, items, predict, self._shift(items))
+        z, known = self._in_this_step(F.embedding(items, self.model.behaviour), items)
+        return self.model.known_behaviour(encoded, items, predict | ~known, z)
 
-    def _shift(self, items: torch.Tensor) -> torch.Tensor | None:
-        """What is added to the z of some items in this step, float32 [n, d]."""
-        return None if self.cross_fitting is None else self.cross_fitting.shift(self.steps, items)
+    def _in_this_step(self, own: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Items' z as this step takes it, float32 [n, d], and whether they have one in it, bool [n].
+
+        Args:
+            own: Their z, float32 [n, d].
+            items: item_idx, int64 [n].
+        """
+        known = self.model.has_behaviour[items]
+        if self.cross_fitting is None:
+            return own, known
+        shift, among_others = self.cross_fitting.of_items(self.steps, items)
+        return own + shift, known & among_others
 
     def _item_losses(self, encoded: Encoded, items: torch.Tensor) -> dict[str, torch.Tensor]:
         config, model = self.config, self.model
-        own, shift = F.embedding(items, model.behaviour), self._shift(items)
-        z = own if shift is None else own + shift
-        known = model.has_behaviour[items]
+        own = F.embedding(items, model.behaviour)
+        z, known = self._in_this_step(own, items)
         losses: dict[str, torch.Tensor] = {}
         of_modality: dict[str, Quantized] = {}
         if self.quantizing:
@@ -358,10 +353,18 @@ class Trainer:
 
     @torch.no_grad()
     def _look_for_siblings(self, keep: bool) -> None:
-        """Which fitted items share a prefix now, if the profile wants to know; after a warm start the means that are there stay."""
+        """Which fitted items share a prefix now, if the profile wants to know; after a warm start the means that are there stay.
+
+        Of listings that may share an ID one alone counts.
+        """
         quantizer = self.model.quantizer
-        if quantizer.siblings is not None:
-            quantizer.siblings.fit(*quantizer.prefix(self._fused_inputs(self.fitted)[0]), keep)
+        if quantizer.siblings is None:
+            return
+        items = self.fitted
+        if self.config.share_identical:
+            hashes = listing_hashes(*self.data.rows(items), len(items))
+            items = items[torch.from_numpy(representatives(hashes) == np.arange(len(items)))]
+        quantizer.siblings.fit(*quantizer.prefix(self._fused_inputs(items)[0]), keep)
 
     @torch.no_grad()
     def _revive(self) -> int:

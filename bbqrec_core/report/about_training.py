@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bbqrec_core.baselines.config import TIGER
 from bbqrec_core.report import charts
 from bbqrec_core.report.naming import MINUS, OURS, metric_name, readable, share
 from bbqrec_core.report.reading import Inputs, Rows
@@ -11,7 +12,7 @@ from bbqrec_core.report.tables import Figure, Table
 
 SPLITS = ("train", "valid", "test")
 VALIDATION = "ndcg_at_10"
-BY_CHECKS = ("tiger",)
+BY_CHECKS = (TIGER,)
 """Baselines that are judged every so many training examples, not after each pass."""
 
 

@@ -144,8 +144,10 @@ def generalises(values: np.ndarray) -> bool:
     """Whether choosing among rows beats the first row on users who had no part in the choice, by more than a standard error.
 
     Args:
-        values: A metric by choice and user, float64 [choices, users].
+        values: A metric by choice and user, float64 [choices, users]; nothing generalises from fewer than FOLDS users.
     """
+    if values.shape[1] < FOLDS:
+        return False
     fold = np.arange(values.shape[1]) % FOLDS
     gain = np.zeros(values.shape[1])
     for number in range(FOLDS):

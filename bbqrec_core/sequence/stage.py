@@ -45,13 +45,13 @@ class Fit:
         trained: The model, on the CPU, with its mix.
         progress: How training went.
         windows: What it was trained on.
-        valid: Who picked the epoch and the mix.
+        selection: The validation users who picked the epoch; more of them may have fitted the mix.
     """
 
     trained: TrainedModel
     progress: Progress
     windows: Windows
-    valid: EvalSplit
+    selection: EvalSplit
 
 
 def run(context: StageContext) -> Statistics:
@@ -68,7 +68,7 @@ def run(context: StageContext) -> Statistics:
     save_model(context.out, model, catalogue, similarity, trained.mixture, trained.prior, trained.content, profile.seed)
     write_curve(context.out, made.progress.curve)
     _write_similarity(context.out / "attention_bias.parquet", model.similarity, shares)
-    return _statistics(model, catalogue, made.windows, made.progress) | _mixture_statistics(trained, made.valid)
+    return _statistics(model, catalogue, made.windows, made.progress) | _mixture_statistics(trained, made.selection)
 
 
 def load_helpers(config: SequenceConfig, inputs: Mapping[str, Path]) -> Helpers:
@@ -103,14 +103,14 @@ def fit(
     """
     config, seed, compute = profile.sequence, profile.seed, profile.compute
     windows = Windows.cut(data.train_offsets, data.train_items, config.max_history)
-    valid = sample_users(data.valid, config.selection_users, seed)
+    selection = sample_users(data.valid, config.selection_users, seed)
     with reproducible(seed):
         model = SequenceModel(config, catalogue, similarity)
-    identity = identity_of(config, seed, catalogue.digest(), windows, valid)
-    progress = train_on_devices(model, windows, valid, config, seed, compute, scratch, identity)
+    identity = identity_of(config, seed, catalogue.digest(), windows, selection)
+    progress = train_on_devices(model, windows, selection, config, seed, compute, scratch, identity)
     model.eval()
     fitted = fit_mixture(model, sample_users(data.valid, config.mixture_users, seed), config, helpers)
-    return Fit(TrainedModel(model.cpu(), *fitted, {}), progress, windows, valid)
+    return Fit(TrainedModel(model.cpu(), *fitted, {}), progress, windows, selection)
 
 
 def fit_mixture(
@@ -175,7 +175,7 @@ def _statistics(model: SequenceModel, catalogue: Catalogue, windows: Windows, pr
 
 
 def _mixture_statistics(trained: TrainedModel, valid: EvalSplit) -> Statistics:
-    """What was fitted on validation, and what it comes to there by full ranking, as the model will be used."""
+    """What was fitted on validation, and what it comes to by full ranking of the users who picked the epoch, as the model will be used."""
     recommender, mixture = SequenceRecommender(trained), trained.mixture
     quality = {"valid_ndcg_at_10": 0.0, "valid_recall_at_10": 0.0, "valid_ndcg_at_10_unmasked": 0.0, "valid_ndcg_at_10_without_prior": 0.0}
     if len(valid):

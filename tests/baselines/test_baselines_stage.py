@@ -145,11 +145,11 @@ def test_variants_of_sasrec_can_be_switched_off(ingest: Path, tmp_path: Path, se
 
 @pytest.mark.parametrize("ids", ["rqvae", "ours"])
 def test_tiger_can_be_switched_on(ingest: Path, tmp_path: Path, ids: str) -> None:
-    tiger = {"enabled": True, "ids": ids, "prefixes": 100, "checks": 2, "selection_users": 5, "beams": 4}
+    tiger = {"enabled": True, "ids": ids, "examples": 100, "checks": 2, "batch_size": 32, "selection_users": 5, "beams": 4}
     statistics = fitted(tmp_path, ingest, {"knn": {"enabled": False}, "sasrec": {"enabled": False}, "tiger": tiger})
     [popularity, recommender] = load_recommenders(tmp_path / "out")
     assert (popularity.name, recommender.name) == ("popularity", "TIGER")
-    assert statistics["tiger_best_prefixes"] in {50, 100}
+    assert statistics["tiger_best_examples"] in {50, 100}
     histories = torch.from_numpy(SequenceDataset.load(ingest, 20).test.histories)
     assert bool(recommender.score(histories).isfinite().all())
     curve = pq.read_table(tmp_path / "out" / "curve.parquet").to_pylist()

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from artificial_ingest import planted_sequences, write_ingest
+from pydantic import ValidationError
 
 from bbqrec_core.baselines import load_recommenders
 from bbqrec_core.baselines.config import TigerConfig
 from bbqrec_core.baselines.tiger import NOT_FOUND, PAD, Tiger, TigerModel
-from bbqrec_core.baselines.tiger_training import batches_of_like_length, prefixes, train_tiger
+from bbqrec_core.baselines.tiger_training import batches_of_like_length, train_tiger, training_examples
 from bbqrec_core.dataset import SequenceDataset
 from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation.ranking import validation_metrics
@@ -18,7 +19,7 @@ from bbqrec_core.evaluation.ranking import validation_metrics
 N_ITEMS = 30
 IDS = torch.tensor([[item % 5, item // 5, (item * item) % 4] for item in range(N_ITEMS)])
 COUNTS = torch.arange(N_ITEMS)
-QUICK = TigerConfig(prefixes=200, checks=3, batch_size=32, selection_users=20)
+QUICK = TigerConfig(examples=200, checks=3, batch_size=32, selection_users=20)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_company_makes_no_difference_and_nobody_is_answered_by_popularity() -> N
 
 
 def test_every_interaction_but_the_first_is_a_target_with_what_came_before(data: SequenceDataset) -> None:
-    histories, targets = prefixes(data, 2)
+    histories, targets = training_examples(data, 2)
     expected = [
         (([-1] * 2 + user[:place])[-2:], user[place])
         for user in np.split(data.train_items, data.train_offsets[1:-1])
@@ -102,7 +103,7 @@ def test_it_learns_what_follows(tmp_path: Path) -> None:
     chains = [[(start + 3 * step) % N_ITEMS for step in range(6)] for start in range(N_ITEMS)]
     data = SequenceDataset.load(write_ingest(tmp_path, chains, N_ITEMS), 10)
     untrained = validation_metrics(tiger(beams=20), data.valid)["ndcg_at_10"]
-    config = TigerConfig(prefixes=1500, checks=2, batch_size=16, learning_rate=3e-3)
+    config = TigerConfig(examples=1500, checks=2, batch_size=16, learning_rate=3e-3)
     trained, progress = train_tiger(data, IDS, config, 10, seed=1)
     values = [value for _, name, value in progress.curve if name.startswith("valid")]
     assert len(values) == 2 and max(values) == progress.best_value
@@ -143,6 +144,14 @@ def test_what_is_loaded_scores_as_what_was_saved(tmp_path: Path) -> None:
     histories = torch.tensor([[-1, 4, 9], [1, 2, 3], [-1, -1, -1]])
     assert loaded.name == "TIGER" and loaded.max_history == 10
     assert torch.equal(loaded.score(histories), recommender.score(histories))
+
+
+def test_a_budget_without_a_step_before_each_check_and_a_beam_of_one_are_refused() -> None:
+    with pytest.raises(ValidationError, match="do not give a step before each of 5 checks"):
+        TigerConfig(examples=100, checks=5, batch_size=64)
+    with pytest.raises(ValidationError, match="beams"):
+        TigerConfig(beams=1)
+    assert bool(tiger(beams=2).score(torch.tensor([[3, 5]])).isfinite().all())
 
 
 def test_nothing_to_learn_from_is_an_error(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_what_only_a_folds_users_did_is_not_in_its_z(catalogue, tmp_path):
     for other in range(FOLDS):
         z = anchor + trainer.cross_fitting.shifts[other]
         if other == fold:
-            assert float(z[dozen].abs().max()) < 1e-5, "nobody else has these items"
+            assert not trainer.cross_fitting.known[other, dozen].any(), "nobody else has these items"
         else:
             assert cosine(z, 0, 5) > 0.8
 
@@ -50,16 +50,35 @@ def test_z_without_a_fold_lies_near_z(catalogue, tmp_path):
         assert 0 < float(shift.square().mean() / anchor.square().mean()) < 0.5
 
 
-def test_a_step_looks_at_one_fold_alone_and_all_come_in_turn(catalogue, tmp_path):
+def test_a_step_takes_the_sequences_and_the_z_of_one_fold_and_all_come_in_turn(catalogue, tmp_path, monkeypatch):
     trainer = make_trainer(catalogue, tmp_path, behaviour_folds=FOLDS)
-    seen = []
+    trainer.start_codebooks()
+    cross, model = trainer.cross_fitting, trainer.model
+    foretold, taken = [], []
+    sequence_loss, known_behaviour = trainer._sequence_loss, model.known_behaviour
+
+    def watched_loss(sequences):
+        foretold.append(sequences)
+        return sequence_loss(sequences)
+
+    def watched_behaviour(encoded, items, predict, z):
+        taken.append((items, predict, z.detach() - model.behaviour[items].detach()))
+        return known_behaviour(encoded, items, predict, z)
+
+    monkeypatch.setattr(trainer, "_sequence_loss", watched_loss)
+    monkeypatch.setattr(model, "known_behaviour", watched_behaviour)
+    folds = []
     for _ in range(FOLDS):
+        taken.clear()
         trainer.step(torch.arange(40))
-        rows = trainer.cross_fitting.of_step(trainer.steps, trainer.sequences)
-        assert len(set(trainer.cross_fitting.folds[rows])) == 1
-        assert torch.equal(trainer._shift(torch.tensor([5])), trainer.cross_fitting.shifts[trainer.cross_fitting.folds[rows[0]], [5]])
-        seen += rows.tolist()
-    assert sorted(seen) == trainer.sequences.tolist()
+        [fold] = set(cross.folds[foretold[-1]].tolist())
+        folds.append(fold)
+        assert len(taken) == 2, "of the items, and of the sequences' items"
+        for items, predict, shift in taken:
+            torch.testing.assert_close(shift, cross.shifts[fold, items], atol=1e-6, rtol=0)
+            assert bool(predict[~cross.known[fold, items]].all()), "who has no behaviour among the others is foretold from content"
+    assert sorted(folds) == list(range(FOLDS))
+    assert sorted(np.concatenate(foretold).tolist()) == trainer.sequences.tolist()
 
 
 def test_more_folds_than_users(tmp_path):

@@ -7,6 +7,7 @@ from artificial_catalogue import run_stage
 from torch.nn import functional as F
 from two_days import a_day_later, ids_by_name, run_day
 
+from bbqrec_core.dataset import load_semantic_ids
 from bbqrec_core.quantization import probes
 from bbqrec_core.quantization.codebook import ResidualQuantizer
 from bbqrec_core.quantization.collisions import Codebooks
@@ -36,6 +37,7 @@ def test_residuals_are_centred_by_the_mean_of_their_prefix():
     torch.testing.assert_close(siblings.centre(prefix, residual), expected)
     new = torch.randn(2, 3, generator=generator(1))
     assert torch.equal(siblings.centre(torch.tensor([[0, 0], [2, 1]]), new), new), "nobody, or one alone, says what sets them off"
+    assert siblings.keys.tolist() == [7, 11, 19] and not siblings.means[1].any()
 
 
 def test_means_that_are_there_can_be_kept():
@@ -45,6 +47,19 @@ def test_means_that_are_there_can_be_kept():
     before = siblings.means[0].clone()
     siblings.fit(torch.tensor([[3, 0], [3, 0], [0, 1], [0, 1]]), torch.ones(4, 3), keep=True)
     assert siblings.keys.tolist() == [1, 15] and torch.equal(siblings.means, torch.stack([torch.ones(3), before]))
+
+
+def test_a_newcomer_moves_nobody():
+    siblings = Siblings([4, 5, 6], 3)
+    alone, residual = torch.tensor([[2, 1]]), torch.randn(1, 3, generator=generator(1))
+    siblings.fit(alone, residual)
+    siblings.fit(alone.repeat(2, 1), torch.cat([residual, residual + 0.1]), keep=True)
+    assert torch.equal(siblings.centre(alone, residual), residual)
+
+
+def test_means_are_those_of_the_last_look_otherwise():
+    siblings, prefix = Siblings([4, 5, 6], 3), torch.tensor([[3, 0], [3, 0]])
+    siblings.fit(prefix, torch.eye(3)[:2])
     siblings.fit(prefix, torch.ones(2, 3))
     assert siblings.keys.tolist() == [15] and torch.equal(siblings.means, torch.ones(1, 3))
 
@@ -85,6 +100,20 @@ def test_the_stage_saves_and_loads_it(catalogue, quantized, tmp_path):
     siblings = load(out).tokenizer.model.quantizer.siblings
     assert len(siblings.keys) == len(siblings.means) > 0 and bool(siblings.means.isfinite().all())
     assert not any("siblings" in name for name in load(quantized[0]).tokenizer.module.state_dict())
+
+
+def test_identical_listings_that_may_share_an_id_are_one_sibling(changed, catalogue, tmp_path):
+    text, image = catalogue.text.copy(), catalogue.image.copy()
+    text[1::2], image[1::2] = text[::2], image[::2]
+    twins = changed(text=text, image=image, has_image=np.repeat(catalogue.has_image[::2], 2))
+    out, _ = run_stage(twins, tmp_path, siblings_apart=True, share_identical=True, codebook_sizes=[16, 16, 16])
+    ids = load_semantic_ids(out)["fused"][0]
+    siblings = load(out).tokenizer.model.quantizer.siblings
+    prefixes, counts = np.unique(np.unique(ids[:-6], axis=0)[:, :2], axis=0, return_counts=True)
+    alone = siblings.number(torch.from_numpy(prefixes[counts == 1]))
+    known = torch.isin(siblings.keys, alone)
+    assert int(known.sum()) > 5
+    assert float((siblings.means[known] == 0).all(1).float().mean()) > 0.8, "a pair of identical listings does not cancel itself out"
 
 
 def test_ids_stay_over_a_night(catalogue, tmp_path):

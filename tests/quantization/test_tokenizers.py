@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from tokenizer_runs import ALL, LEARNED, LEVELS, digests, run_tokenizer, training_data
 
 from bbqrec_core.dataset import ItemFeatures, load_semantic_ids
+from bbqrec_core.determinism import deterministic
 from bbqrec_core.errors import ArtifactError, StageError
-from bbqrec_core.quantization import stage
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.tokenizers import registry
 from bbqrec_core.quantization.tokenizers.bbqrec import BbqrecTokenizer
@@ -141,7 +141,7 @@ def test_ours_through_the_interface_is_what_it_was_without(quantized, catalogue,
     out, _ = quantized
     data, config = training_data(catalogue, tmp_path / "in", epochs=6, warmup_epochs=4)
     config = make_profile().quantization
-    with stage.deterministic(1):
+    with deterministic(1):
         trainer = Trainer(data, config, 7, torch.device("cpu"))
         curve = trainer.train()
     saved = registry.load(out)

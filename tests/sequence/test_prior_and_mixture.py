@@ -169,6 +169,7 @@ def test_support_counts_only_if_it_helps_users_who_had_no_part_in_choosing():
     real = noise.copy()
     real[7] = real[0] + 0.05 * rng.random(300)
     assert generalises(real)
+    assert not generalises(real[:, :1]), "one user says nothing of others"
 
 
 def test_repetition_is_penalised_where_nobody_repeats_and_rewarded_where_all_do(prior, data):

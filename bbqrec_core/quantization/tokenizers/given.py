@@ -27,10 +27,10 @@ from bbqrec_core.errors import StageError
 from bbqrec_core.quantization.assign import EncodedCatalogue
 from bbqrec_core.quantization.collisions import Codebooks
 from bbqrec_core.quantization.config import QuantizationConfig
+from bbqrec_core.quantization.curve import Curve
 from bbqrec_core.quantization.data import TrainingData
 from bbqrec_core.quantization.model import Features, Masks
 from bbqrec_core.quantization.tokenizers.interface import Baseline, Fitted, encoding, sources
-from bbqrec_core.quantization.training import Curve
 from bbqrec_core.stage import Statistics
 
 LARGEST_CODE = 2**15 - 1

@@ -12,8 +12,8 @@ from bbqrec_core import schema
 from bbqrec_core.quantization.assign import EncodedCatalogue
 from bbqrec_core.quantization.collisions import Codebooks
 from bbqrec_core.quantization.config import QuantizationConfig
+from bbqrec_core.quantization.curve import Curve
 from bbqrec_core.quantization.model import Features, Masks
-from bbqrec_core.quantization.training import Curve
 from bbqrec_core.stage import Statistics
 
 

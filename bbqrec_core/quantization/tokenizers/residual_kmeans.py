@@ -18,12 +18,12 @@ from bbqrec_core.quantization.assign import BATCH, EncodedCatalogue
 from bbqrec_core.quantization.codebook import ResidualQuantizer
 from bbqrec_core.quantization.collisions import Codebooks
 from bbqrec_core.quantization.config import QuantizationConfig
+from bbqrec_core.quantization.curve import Curve
 from bbqrec_core.quantization.data import TrainingData
 from bbqrec_core.quantization.kmeans import kmeans, nearest
 from bbqrec_core.quantization.model import Features, Masks
 from bbqrec_core.quantization.tokenizers.inputs import Standardiser, fitted_with_content, only, widths_of
 from bbqrec_core.quantization.tokenizers.interface import Baseline, Earlier, Fitted, PlainCodebooks, encoding, sources
-from bbqrec_core.quantization.training import Curve
 
 
 class ResidualKmeansTokenizer(Baseline):

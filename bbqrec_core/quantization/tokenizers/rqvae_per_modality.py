@@ -18,12 +18,12 @@ from bbqrec_core import schema
 from bbqrec_core.quantization.assign import EncodedCatalogue
 from bbqrec_core.quantization.collisions import Codebooks
 from bbqrec_core.quantization.config import QuantizationConfig
+from bbqrec_core.quantization.curve import Curve
 from bbqrec_core.quantization.data import TrainingData
 from bbqrec_core.quantization.model import Features, Masks
 from bbqrec_core.quantization.tokenizers.inputs import only, widths_of
 from bbqrec_core.quantization.tokenizers.interface import Baseline, Earlier, Fitted, PlainCodebooks, encoding
 from bbqrec_core.quantization.tokenizers.rqvae import Rqvae, train
-from bbqrec_core.quantization.training import Curve
 from bbqrec_core.stage import Statistics
 
 
