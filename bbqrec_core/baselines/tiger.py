@@ -26,6 +26,14 @@ NETWORK = "network."
 """What names of tensors begin with."""
 
 
+def nodes_of(tokens: torch.Tensor, trie: Trie, codes: int) -> torch.Tensor:
+    """Walk the trie: tokens of the first levels of IDs, int64 [..., levels], to nodes, int64 [...]; meaningless where they lead nowhere."""
+    nodes = torch.zeros(tokens.shape[:-1], dtype=torch.int64, device=tokens.device)
+    for depth in range(tokens.shape[-1]):
+        nodes = trie.child(nodes, (tokens[..., depth] - FIRST - depth * codes).clamp(0, codes - 1))
+    return nodes
+
+
 class TrieMask(LogitsProcessor):
     """Forbids what leads to no item, for all beams at once.
 
@@ -39,10 +47,7 @@ class TrieMask(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Forbid by minus infinity; the first of `input_ids` starts the decoder, and each further one is a code."""
-        nodes = torch.zeros(len(input_ids), dtype=torch.int64, device=input_ids.device)
-        level = input_ids.shape[1] - 1
-        for depth in range(level):
-            nodes = self.trie.child(nodes, (input_ids[:, depth + 1] - FIRST - depth * self.codes).clamp(0, self.codes - 1))
+        level, nodes = input_ids.shape[1] - 1, nodes_of(input_ids[:, 1:], self.trie, self.codes)
         allowed = torch.zeros_like(scores, dtype=torch.bool)
         begin = FIRST + level * self.codes
         allowed[:, begin : begin + self.codes] = self.trie.legal(nodes, level, self.codes)
@@ -146,11 +151,8 @@ class TigerModel(nn.Module):
         Returns:
             item_idx, int64 [..., most items of an ID], -1 where there are fewer, or none at all.
         """
-        nodes = torch.zeros(tokens.shape[:-1], dtype=torch.int64, device=tokens.device)
-        for depth in range(self.levels):
-            nodes = self.trie.child(nodes, (tokens[..., depth] - FIRST - depth * self.codes).clamp(0, self.codes - 1))
         first_leaf = self.trie.level_start[self.levels]
-        items = self.trie.expand_leaves(nodes.clamp_min(first_leaf))
+        items = self.trie.expand_leaves(nodes_of(tokens, self.trie, self.codes).clamp_min(first_leaf))
         return torch.where((self.tokens[items.clamp_min(0)] == tokens[..., None, :]).all(-1), items, PADDING)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import torch
 
 from bbqrec_core.baselines import load_recommenders
 from bbqrec_core.dataset import SequenceDataset
+from bbqrec_core.determinism import choose_device
 from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation.ranking import Ranking, rank_split
 from bbqrec_core.evaluation.tables import (
@@ -38,9 +38,7 @@ def run(context: StageContext) -> Statistics:
     Raises:
         StageError: A model belongs to another catalogue, gives scores that are not numbers, or there is nobody to rank for.
     """
-    device = context.profile.compute.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = str(choose_device(context.profile.compute.device))
     ours = load_recommender(context.input("train"), device)
     parts = [ours.without_prior()] if ours.has_helpers else []
     return evaluate(context, [ours, *load_recommenders(context.input("baselines"), device)], parts)
