@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from bbqrec_core import schema
+from bbqrec_core.dataset import SequenceDataset, load_features
 from bbqrec_core.ingest.config import SourceConfig
 from bbqrec_core.profile import ComputeConfig, Profile
 from bbqrec_core.quantization.config import QuantizationConfig
+from bbqrec_core.quantization.data import prepare
 from bbqrec_core.quantization.stage import run
+from bbqrec_core.quantization.training import Trainer
 from bbqrec_core.stage import StageContext, Statistics
 
 QUICK = {
@@ -114,6 +118,13 @@ def make_profile(seed: int = 7, **fields) -> Profile:
         quantization=QuantizationConfig(**{**QUICK, **fields}),
         compute=ComputeConfig(device="cpu", threads=1),
     )
+
+
+def make_trainer(catalogue: Catalogue, folder: Path, **fields) -> Trainer:
+    """Write the catalogue's artifacts under `folder` and set out to train on them."""
+    paths, config = catalogue.write(folder), make_profile(**fields).quantization
+    data = prepare(SequenceDataset.load(paths["ingest"], 20), load_features(paths["embed"]), config)
+    return Trainer(data, config, 0, torch.device("cpu"))
 
 
 def run_stage(catalogue: Catalogue, folder: Path, seed: int = 7, **fields) -> tuple[Path, Statistics]:

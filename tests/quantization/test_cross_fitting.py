@@ -5,21 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from artificial_catalogue import make_catalogue, make_profile, run_stage
+from artificial_catalogue import make_catalogue, make_trainer, run_stage
 from pydantic import ValidationError
 
-from bbqrec_core.dataset import SequenceDataset, load_features
 from bbqrec_core.quantization.config import QuantizationConfig
-from bbqrec_core.quantization.data import prepare
-from bbqrec_core.quantization.training import Trainer
 
 FOLDS = 4
-
-
-def make_trainer(catalogue, folder, **fields):
-    paths, config = catalogue.write(folder), make_profile(**fields).quantization
-    data = prepare(SequenceDataset.load(paths["ingest"], 20), load_features(paths["embed"]), config)
-    return Trainer(data, config, 0, torch.device("cpu"))
 
 
 def cosine(vectors: torch.Tensor, one: int, other: int) -> float:

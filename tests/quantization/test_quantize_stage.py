@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from artificial_catalogue import make_catalogue, make_profile, run_stage
+from artificial_catalogue import make_catalogue, make_trainer, run_stage
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
@@ -21,15 +21,8 @@ from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.data import prepare
 from bbqrec_core.quantization.model import BEHAVIOUR
 from bbqrec_core.quantization.tokenizers.registry import load
-from bbqrec_core.quantization.training import Trainer
 
 MEASURED_ON_VALIDATION = "behaviour_lcp"
-
-
-def make_trainer(catalogue, folder, **fields):
-    paths, config = catalogue.write(folder), make_profile(**fields).quantization
-    data = prepare(SequenceDataset.load(paths["ingest"], 20), load_features(paths["embed"]), config)
-    return Trainer(data, config, 0, torch.device("cpu"))
 
 
 def digests(folder):
