@@ -86,6 +86,13 @@ class SequencesConfig(Section):
     items: str | None = Field(None, description="what is known of items: .item.json, or JSON lines in a known dialect")
     text_codes: str | None = Field(None, description="published semantic IDs of the text modality, *.index*.json")
     image_codes: str | None = Field(None, description="published semantic IDs of the image modality, *.index*.json")
+    codes_item2id: str | None = Field(None, description="names of the codes' items, if codes number items otherwise than the sequences do")
+
+    @model_validator(mode="after")
+    def _of_some_codes(self) -> "SequencesConfig":
+        if self.codes_item2id and not (self.text_codes or self.image_codes):
+            raise ValueError("codes_item2id names the items of text_codes or image_codes, and neither is given")
+        return self
 
 
 class DownloadConfig(Section):

@@ -32,7 +32,7 @@ def read_given_codes(database: Database, given: Mapping[str, Intake], names: Ite
     Args:
         database: Where the tables are.
         given: The file of each modality that has one.
-        names: Of the items.
+        names: Of the items that codes are given for.
 
     Raises:
         SourceError: An entry cannot be read, modalities differ in their number of levels, or no item of a file is in the sequences.
@@ -54,7 +54,7 @@ def read_given_codes(database: Database, given: Mapping[str, Intake], names: Ite
         if not known:
             raise SourceError(
                 f"{intake.path} has codes for none of the {all_items:,} items of the sequences.",
-                "Its keys must be the items' numbers, or names, as in the sequences; source.sequences.item2id translates between them.",
+                "Its keys must be the items' numbers, or names, as in the sequences, or as source.sequences.codes_item2id has them.",
             )
         log.info("%s: %d levels, codes for %d of %d items", intake.name, levels[modality], known, all_items)
 

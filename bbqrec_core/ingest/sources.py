@@ -27,7 +27,7 @@ PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 """In order of preference, where an item has several."""
 GLOB = frozenset("*?[")
 
-ONLY_WHOLE = ("sequences.item2id", "sequences.text_codes", "sequences.image_codes")
+ONLY_WHOLE = ("sequences.item2id", "sequences.text_codes", "sequences.image_codes", "sequences.codes_item2id")
 """Keys of files of which no beginning will do: items after a cut would have no names, or no codes."""
 
 
@@ -85,6 +85,7 @@ def wanted(source: SourceConfig) -> dict[str, list[str]]:
             "sequences.items": split.items,
             "sequences.text_codes": split.text_codes,
             "sequences.image_codes": split.image_codes,
+            "sequences.codes_item2id": split.codes_item2id,
         }
         needed = {"sequences.sequences"}
     else:

@@ -107,6 +107,7 @@ def test_shipped_profiles_say_where_amazons_files_are():
 
 def test_names_and_codes_of_a_split_are_of_use_only_whole():
     split = {"sequences": "s.json.gz", "item2id": "i.gz", "items": "m.json.gz", "text_codes": "t.json", "image_codes": "p.json"}
+    split["codes_item2id"] = "c.gz"
     for download in ({}, {"base_url": "https://mirror"}):
         files = wanted_files(SourceConfig(kind="sequences", sequences=split, download=download))
-        assert {file.path for file in files if file.only_whole} == {"i.gz", "t.json", "p.json"} and len(files) == 5
+        assert {file.path for file in files if file.only_whole} == {"i.gz", "t.json", "p.json", "c.gz"} and len(files) == 6

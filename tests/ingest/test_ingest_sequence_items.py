@@ -11,7 +11,7 @@ import pytest
 from published_split import EXPECTED, WRITTEN, Split
 
 from bbqrec_core import schema
-from bbqrec_core.errors import SourceError
+from bbqrec_core.errors import ProfileError, SourceError
 
 
 def test_items_get_their_own_names(tmp_path):
@@ -139,6 +139,27 @@ def test_codes_that_do_not_belong(tmp_path):
         Split(tmp_path / "2", WRITTEN["text lines"], text_codes='{"x": [1]}').ingest()
     with pytest.raises(SourceError, match="holds no codes"):
         Split(tmp_path / "3", WRITTEN["text lines"], text_codes="{}").ingest()
+
+
+def test_codes_of_another_split_are_matched_by_name(tmp_path):
+    """There E is item 0, D item 1 and B item 2; D has no codes, and this split has no E."""
+    files = {
+        "item2id": "A\t0\nB\t1\nC\t2\nD\t3\n",
+        "codes_item2id": "E\t0\nD\t1\nB\t2\n",
+        "text_codes": json.dumps({key: value for key, value in codes("abc").items() if key in "02"}),
+    }
+    split = Split(tmp_path / "1", WRITTEN["text lines"], **files).ingest()
+    names = [row["item_id"] for row in split.read("items")]
+    given = {names[row["item_idx"]]: row["text"] for row in split.read("given_codes")}
+    assert given == {"A": None, "B": [14, 15, 16], "C": None, "D": None}
+    with pytest.raises(SourceError, match="item '2': item is not in codes_item2id"):
+        Split(tmp_path / "2", WRITTEN["text lines"], **{**files, "codes_item2id": "E\t0\nD\t1\n"}).ingest()
+    with pytest.raises(SourceError, match=r"codes_item2id, line 1: .* is no name and number"):
+        Split(tmp_path / "3", WRITTEN["text lines"], **{**files, "codes_item2id": "nonsense\n"}).ingest()
+    with pytest.raises(SourceError, match="codes for none of the 4 items"):
+        Split(tmp_path / "4", WRITTEN["text lines"], **{**files, "codes_item2id": "X\t0\nY\t2\n"}).ingest()
+    with pytest.raises(ProfileError, match="neither is given"):
+        Split(tmp_path / "5", WRITTEN["text lines"], item2id=files["item2id"], codes_item2id=files["codes_item2id"]).ingest()
 
 
 def test_every_file_of_a_split_is_in_the_table_of_files(tmp_path):

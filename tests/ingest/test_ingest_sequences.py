@@ -116,6 +116,7 @@ def published_folder() -> Path | None:
         ("beauty_2014", 22_363, 12_101, 198_502, 12_094, 10_003 - 46),  # 46 brands are "Generic" or "Unknown", which is none,
         ("instruments_2018", 17_112, 6_250, 136_226, 0, 0),
         ("instruments_2018_lcrec", 24_772, 9_922, 206_153, 0, 0),
+        ("instruments_2018_lcrec_codes", 24_772, 9_922, 206_153, 0, 0),
     ],
 )
 def test_counts_of_the_published_splits(tmp_path, name, users, items, interactions, titles, brands):
@@ -136,5 +137,9 @@ def test_counts_of_the_published_splits(tmp_path, name, users, items, interactio
         first = Counter(row["text"][0] for row in given)
         shares = np.array(list(first.values())) / items
         assert len(first) == 126 and np.exp(-(shares * np.log(shares)).sum()) == pytest.approx(15.8, abs=0.05)
+    elif name == "instruments_2018_lcrec_codes":
+        given = pq.read_table(stage.out / "given_codes.parquet").to_pylist()
+        for modality in ("text", "image"):
+            assert sum(row[modality] is not None for row in given) == 6_250
     else:
         assert not (stage.out / "given_codes.parquet").exists()
