@@ -75,7 +75,7 @@ STAGES = (
     ),
     Stage(
         "quantize",
-        version=4,
+        version=5,
         entry="bbqrec_core.quantization.stage:run",
         inputs=("ingest", "embed"),
         sections=("quantization", "seed"),

@@ -253,14 +253,13 @@ class Trainer:
         return symmetric_info_nce(left, right, self.config.temperature)
 
     def _club_inputs(self, encoded: Encoded) -> list[tuple[Club, tuple[torch.Tensor, torch.Tensor]]]:
-        """Per modality the network and (s, b) of present items, both normalised."""
+        """Per modality the network and (s, b) of present items."""
         inputs = []
         for name, module in self.clubs.items():
             assert isinstance(module, Club)
             mask = encoded.present[name]
             if int(mask.sum()) >= 2:
-                specific = F.layer_norm(encoded.specific[name][mask], (self.config.specific_dimensions,))
-                inputs.append((module, (specific, encoded.aligned[name][mask])))
+                inputs.append((module, (encoded.specific[name][mask], encoded.aligned[name][mask])))
         return inputs
 
     def _fit_clubs(self, encoded: Encoded) -> None:
