@@ -37,7 +37,9 @@ GRADIENT_NORM = 5.0
 SIBLINGS_EVERY = 5
 """Epochs after which it is looked again which items share a prefix, and after the last."""
 SETTLING_SHARE = 0.25
-"""No code is revived in the last quarter of training, so that what is revived has time to settle."""
+"""No code is revived in the last quarter of training, so that what is revived has time to settle; but see LAST_REVIVALS."""
+LAST_REVIVALS = 10
+"""When training is over, codes that died since are moved onto the worst served inputs until none is dead, at most so many times."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class Trainer:
             since = epoch - self.warmup_epochs
             if config.revive_every and since > 0 and since % config.revive_every == 0 and since <= self.epochs * (1 - SETTLING_SHARE):
                 curve.rows.append((epoch, "train/revived_codes", float(self._revive())))
+            if config.revive_every and epoch == total and not warm:  # after a warm start it would move IDs
+                curve.rows.append((epoch, "train/revived_codes", float(self._revive_the_last())))
             if since > 0 and (since % SIBLINGS_EVERY == 0 or epoch == total):
                 self._look_for_siblings(keep=warm)
         self.model.eval()
@@ -374,6 +378,16 @@ class Trainer:
         for name in self.model.own:
             quantizer = self.model.quantizer_of(name)
             revived += self._revive_unused(quantizer, quantizer(self._plain_inputs(name, items)))
+        return revived
+
+    def _revive_the_last(self) -> int:
+        """Revive until no code is dead: a code that moves takes items from others, and changes what deeper levels are given."""
+        revived = 0
+        for _ in range(LAST_REVIVALS):
+            moved = self._revive()
+            if not moved:
+                break
+            revived += moved
         return revived
 
     def _revive_unused(self, quantizer: ResidualQuantizer, chain: Quantized) -> int:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from bbqrec_core import schema
 from bbqrec_core.dataset import SequenceDataset, load_features, load_semantic_ids
 from bbqrec_core.errors import StageError
+from bbqrec_core.quantization import training
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.data import prepare
 from bbqrec_core.quantization.model import BEHAVIOUR
@@ -218,6 +219,16 @@ def test_revival_brings_dead_codes_back(catalogue, tmp_path):
     assert trainer._revive() >= 5
     start, behaviour = trainer._fused_inputs(trainer.fitted)
     assert len(trainer.model.quantizer(start, behaviour).codes[:, 0].unique()) == 8
+
+
+@pytest.mark.parametrize("rounds", [0, training.LAST_REVIVALS])
+def test_no_code_is_dead_when_training_is_over(catalogue, tmp_path, monkeypatch, rounds):
+    monkeypatch.setattr(training, "LAST_REVIVALS", rounds)
+    trainer = make_trainer(catalogue, tmp_path, codebook_sizes=[32, 32, 32], epochs=12)
+    trainer.train()
+    codes = trainer.model.quantizer(*trainer._fused_inputs(trainer.fitted)).codes
+    used = [len(codes[:, level].unique()) for level in range(3)]
+    assert used == [32, 32, 32] if rounds else min(used) < 32
 
 
 @pytest.mark.parametrize("chain", ["text", "image", BEHAVIOUR])
