@@ -9,13 +9,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from bbqrec_core.baselines.checkpoints import LOSS, NDCG, Progress, load_checkpoint, reproducible, save_checkpoint
+from bbqrec_core.baselines.checkpoints import Progress, reproducible
 from bbqrec_core.baselines.config import SasrecConfig
 from bbqrec_core.baselines.sasrec import Sasrec, SasrecModel
+from bbqrec_core.baselines.training_loop import Course, train_to_the_best
 from bbqrec_core.dataset import PADDING, SequenceDataset
 from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
-from bbqrec_core.progress import track
 from bbqrec_core.sequence.similarity import SimilarityBuckets
 
 log = logging.getLogger(__name__)
@@ -59,8 +59,6 @@ def train_sasrec(
 ) -> tuple[Sasrec, Progress]:
     """Train until validation stops improving, or the epochs are used up.
 
-    Each epoch draws from a generator of its own, seeded by (seed, epoch): a run that was killed and resumed ends with the same weights.
-
     Args:
         data: Train sequences, and the validation split that picks the epoch.
         config: Section `baselines.sasrec`.
@@ -84,28 +82,20 @@ def train_sasrec(
         scale = (config.dimensions, config.heads, config.layers, config.dropout)
         model = SasrecModel(data.n_items, max_history, *scale, codes=codes, buckets=buckets).to(device)
         optimizer = _optimizer(model, config)
-        best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         told = hashlib.sha256(b"" if codes is None else codes.numpy().tobytes())
         for tensor in () if buckets is None else buckets.state_dict().values():
             told.update(tensor.numpy().tobytes())
         key = f"{config.model_dump_json()} {max_history} {seed} {device} {len(windows)} {told.hexdigest()}"
-        progress = load_checkpoint(checkpoint, key, model, optimizer, best)
-        name = Sasrec(model, counts).name
-        for epoch in track(range(progress.epoch + 1, config.epochs + 1), f"training {name}, epochs", unit="epochs"):
-            if progress.epoch - progress.best_epoch >= config.patience:
-                break
-            torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
-            loss = _train_epoch(model, optimizer, windows, config, epoch)
-            if not math.isfinite(loss):
-                raise StageError(f"SASRec's loss is {loss} in epoch {epoch}.", "Lower baselines.sasrec.learning_rate.")
-            value = validation_metrics(Sasrec(model, counts), judges)["ndcg_at_10"]
-            progress.epoch = epoch
-            progress.curve += [(epoch, LOSS, loss), (epoch, NDCG, value)]
-            if value > progress.best_value:
-                progress.best_epoch, progress.best_value = epoch, value
-                best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-            save_checkpoint(checkpoint, key, model, optimizer, best, progress)
-        model.load_state_dict(best)
+        progress = train_to_the_best(
+            model,
+            optimizer,
+            Course(Sasrec(model, counts).name, "baselines.sasrec", "epochs", config.epochs, config.patience),
+            lambda epoch: _train_epoch(model, optimizer, windows, config, epoch),
+            lambda epoch: validation_metrics(Sasrec(model, counts), judges)["ndcg_at_10"],
+            seed,
+            checkpoint,
+            key,
+        )
     recommender = Sasrec(model, counts)
     log.info(
         "%s: best after epoch %d of %d, validation NDCG@10 %.4f", recommender.name, progress.best_epoch, progress.epoch, progress.best_value

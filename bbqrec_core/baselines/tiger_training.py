@@ -7,19 +7,18 @@ learning rate, the gradient's norm clipped at 1.
 
 import hashlib
 import logging
-import math
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from bbqrec_core.baselines.checkpoints import LOSS, NDCG, Progress, load_checkpoint, reproducible, save_checkpoint
+from bbqrec_core.baselines.checkpoints import Progress, reproducible
 from bbqrec_core.baselines.config import TigerConfig
 from bbqrec_core.baselines.tiger import Tiger, TigerModel
+from bbqrec_core.baselines.training_loop import Course, train_to_the_best
 from bbqrec_core.dataset import PADDING, SequenceDataset
 from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
-from bbqrec_core.progress import track
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +84,6 @@ def train_tiger(
 ) -> tuple[Tiger, Progress]:
     """Train on as many examples as the section says, and judge `checks` times on the way.
 
-    Order and dropout between two checks come from generators of their own, seeded by the number of the pass and of the check: a run that
-    was killed and resumed ends with the same weights.
-
     Args:
         data: Train sequences, and the validation split that picks the check.
         ids: Semantic IDs, int64 [n_items, levels].
@@ -112,30 +108,21 @@ def train_tiger(
         torch.manual_seed(seed)
         model = TigerModel(ids).to(device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
-        best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         digest = hashlib.sha256(ids.numpy().tobytes()).hexdigest()
         key = f"{config.model_dump_json()} {max_history} {seed} {device} {len(targets)} {digest}"
-        progress = load_checkpoint(checkpoint, key, model, optimizer, best)
-        for check in track(range(progress.epoch + 1, config.checks + 1), "training TIGER, checks", unit="checks"):
-            torch.manual_seed(_seed_of(seed, check))
+
+        def learn(check: int) -> float:
             first, last = (config.examples * done // config.checks for done in (check - 1, check))
-            loss = _train(model, optimizer, histories, targets, lengths, config.batch_size, first, last, seed)
-            if not math.isfinite(loss):
-                raise StageError(f"TIGER's loss is {loss} at check {check}.", "Lower baselines.tiger.learning_rate.")
+            return _train(model, optimizer, histories, targets, lengths, config.batch_size, first, last, seed)
+
+        def judge(check: int) -> float:
             value = validation_metrics(Tiger(model, counts, max_history, config.beams), judges)["ndcg_at_10"]
-            progress.epoch = check
-            progress.curve += [(check, LOSS, loss), (check, NDCG, value)]
-            log.info("TIGER: %s examples, loss %.3f, validation NDCG@10 %.4f", f"{last:,}", loss, value)
-            if value > progress.best_value:
-                progress.best_epoch, progress.best_value = check, value
-                best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-            save_checkpoint(checkpoint, key, model, optimizer, best, progress)
-        model.load_state_dict(best)
+            log.info("TIGER after %s examples: validation NDCG@10 %.4f", f"{config.examples * check // config.checks:,}", value)
+            return value
+
+        course = Course("TIGER", "baselines.tiger", "checks", config.checks)
+        progress = train_to_the_best(model, optimizer, course, learn, judge, seed, checkpoint, key)
     return Tiger(model, counts, max_history, config.beams), progress
-
-
-def _seed_of(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _train(
