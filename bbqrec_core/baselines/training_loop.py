@@ -22,14 +22,14 @@ class Course:
         name: Of what is trained.
         section: Of the profile, that sets its learning rate.
         unit: What is judged after each: epochs or checks.
-        number: Of them.
+        steps: How many of them.
         patience: So many without a better value end it; None = nothing but their number does.
     """
 
     name: str
     section: str
     unit: str
-    number: int
+    steps: int
     patience: int | None = None
 
 
@@ -51,7 +51,7 @@ def train_to_the_best(
         model: Freshly initialised.
         optimizer: Of its parameters.
         course: How long.
-        learn: Learns for a step, counted from 1, and returns its mean loss.
+        learn: Learns for a step, counted from 1, and returns its mean loss; it draws from torch's generator, or its own for the step.
         judge: NDCG@10 on validation after a step.
         seed: The profile's.
         checkpoint: File that is renewed after each step and resumed from; None = neither.
@@ -62,13 +62,16 @@ def train_to_the_best(
     """
     best = _copy(model)
     progress = load_checkpoint(checkpoint, key, model, optimizer, best)
-    for step in track(range(progress.epoch + 1, course.number + 1), f"training {course.name}, {course.unit}", unit=course.unit):
+    for step in track(range(progress.epoch + 1, course.steps + 1), f"training {course.name}, {course.unit}", unit=course.unit):
         if course.patience is not None and progress.epoch - progress.best_epoch >= course.patience:
             break
         torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
         loss = learn(step)
         if not math.isfinite(loss):
-            raise StageError(f"The loss of {course.name} is {loss} after {step} {course.unit}.", f"Lower {course.section}.learning_rate.")
+            raise StageError(
+                f"The loss of {course.name} is {loss} after {step} of {course.steps} {course.unit}.",
+                f"Lower {course.section}.learning_rate.",
+            )
         value = judge(step)
         progress.epoch = step
         progress.curve += [(step, LOSS, loss), (step, NDCG, value)]

@@ -54,7 +54,8 @@ def read_given_codes(database: Database, given: Mapping[str, Intake], names: Ite
         if not known:
             raise SourceError(
                 f"{intake.path} has codes for none of the {all_items:,} items of the sequences.",
-                "Its keys must be the items' numbers, or names, as in the sequences, or as source.sequences.codes_item2id has them.",
+                "Its keys must be the items' numbers, or names, as in the sequences. source.sequences.item2id translates between them, and "
+                "codes_item2id where the codes number items otherwise; both must then give an item the same name.",
             )
         log.info("%s: %d levels, codes for %d of %d items", intake.name, levels[modality], known, all_items)
 
@@ -113,5 +114,5 @@ def _pair(path: Path, entry: Entry, token: Any) -> tuple[str, int]:
 def _error(path: Path, entry: Entry, problem: str) -> SourceError:
     return SourceError(
         f"{path}, line {entry.line:,}, item {entry.key!r}: {problem}.",
-        "Codes are {item: [code per level]}, as published beside the sequences.",
+        "Codes are {item: [code per level]}, as published, each item known by its number or name.",
     )

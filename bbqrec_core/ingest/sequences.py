@@ -50,18 +50,15 @@ def read_sequences(books: Books, files: SourceFiles, split: SequencesConfig, con
         return None if path is None else books.open(path, files.name_of(path), content)
 
     names = read_item_names(one("sequences.item2id", "item names"), "item2id")
+    of_codes = one("sequences.codes_item2id", "item names")
+    names_of_codes = names if of_codes is None else read_item_names(of_codes, "codes_item2id")
     users: set[str] = set()
     for path in files.of("sequences.sequences"):
         _read_file(books, books.open(path, files.name_of(path), "interactions"), split, config, names, users)
     for path in files.of("sequences.items"):
         read_sequence_items(books, books.open(path, files.name_of(path), "items"), names, config, workers)
     codes = {name: one(f"sequences.{name}_codes", "codes") for name in schema.MODALITIES}
-    of_codes = one("sequences.codes_item2id", "item names")
-    read_given_codes(
-        books.database,
-        {name: intake for name, intake in codes.items() if intake is not None},
-        names if of_codes is None else read_item_names(of_codes, "codes_item2id"),
-    )
+    read_given_codes(books.database, {name: intake for name, intake in codes.items() if intake is not None}, names_of_codes)
 
 
 def _read_file(books: Books, intake: Intake, split: SequencesConfig, config: IngestConfig, names: ItemNames, users: set[str]) -> None:

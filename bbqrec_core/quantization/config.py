@@ -105,7 +105,7 @@ class QuantizationConfig(Section):
     dimensions: int = Field(64, ge=4, le=1024, description="of the space that modalities, behaviour and codebooks share")
     hidden: int = Field(256, ge=4, description="width of the encoders' and decoders' hidden layer")
     encoder_dropout: float = Field(0.1, ge=0, lt=1, description="on the hidden layer of the behaviour-aligned encoders, in training")
-    specific_dimensions: int = Field(16, ge=2, le=16, description="of s, what only the modality has; few, so that codes are not bypassed")
+    specific_dimensions: int = Field(16, ge=3, le=16, description="of s, what only the modality has; few, so that codes are not bypassed")
     specific_dropout: Share = Field(0.5, description="how often an item's whole s is dropped in training")
 
     cooccurrence_window: int = Field(5, ge=1, description="two train items of a user co-occur when at most so many places apart")
@@ -129,7 +129,9 @@ class QuantizationConfig(Section):
     weight_decay: float = Field(1e-2, ge=0)
     kmeans_items: int = Field(65536, ge=8192, description="at most so many encoded items start the codebooks; all, if fewer")
     kmeans_iterations: int = Field(25, ge=1)
-    revive_every: int = Field(10, ge=0, description="epochs between revivals of dead codes; 0 = never")
+    revive_every: int = Field(
+        10, ge=0, description="epochs between revivals of dead codes, and once more at the end of a start from scratch; 0 = never"
+    )
 
     reconstruction_weight: float = Field(1.0, ge=0)
     commitment_weight: float = Field(0.25, ge=0, description="beta")

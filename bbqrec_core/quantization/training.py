@@ -26,9 +26,9 @@ from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.cross_fitting import CrossFitting
 from bbqrec_core.quantization.curve import Curve
 from bbqrec_core.quantization.data import TrainingData, listing_hashes, representatives
-from bbqrec_core.quantization.kmeans import nearest
 from bbqrec_core.quantization.losses import Club, SequenceContrast, info_nce, symmetric_info_nce
 from bbqrec_core.quantization.model import BEHAVIOUR, BehaviourQuantizer, Encoded
+from bbqrec_core.quantization.revival import fill_codebooks, move_unused
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,7 @@ GRADIENT_NORM = 5.0
 SIBLINGS_EVERY = 5
 """Epochs after which it is looked again which items share a prefix, and after the last."""
 SETTLING_SHARE = 0.25
-"""No code is revived in the last quarter of training, so that what is revived has time to settle; but see LAST_REVIVALS."""
-LAST_REVIVALS = 10
-"""When training is over, codes that died since are moved onto the worst served inputs until none is dead, at most so many times."""
+"""No code is revived in the last quarter of training, so that what is revived has time to settle."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +139,8 @@ class Trainer:
             since = epoch - self.warmup_epochs
             if config.revive_every and since > 0 and since % config.revive_every == 0 and since <= self.epochs * (1 - SETTLING_SHARE):
                 curve.rows.append((epoch, "train/revived_codes", float(self._revive())))
-            if config.revive_every and epoch == total and not warm:  # after a warm start it would move IDs
-                curve.rows.append((epoch, "train/revived_codes", float(self._revive_the_last())))
+            if config.revive_every and epoch == total and not warm:  # a warm night lets a code rest rather than move an ID
+                curve.rows.append((epoch, "train/revived_codes", float(self._fill_codebooks())))
             if since > 0 and (since % SIBLINGS_EVERY == 0 or epoch == total):
                 self._look_for_siblings(keep=warm)
         self.model.eval()
@@ -371,7 +369,7 @@ class Trainer:
 
     @torch.no_grad()
     def _revive(self) -> int:
-        """Move codes that no fitted item uses onto the inputs that their level serves worst; return how many."""
+        """Move codes that no fitted item uses, or of a large catalogue none of a sample; return how many."""
         items = self._some_fitted()
         start, behaviour = self._fused_inputs(items)
         revived = self._revive_unused(self.model.quantizer, self.model.quantizer(start, behaviour))
@@ -380,30 +378,21 @@ class Trainer:
             revived += self._revive_unused(quantizer, quantizer(self._plain_inputs(name, items)))
         return revived
 
-    def _revive_the_last(self) -> int:
-        """Revive until no code is dead: a code that moves takes items from others, and changes what deeper levels are given."""
-        revived = 0
-        for _ in range(LAST_REVIVALS):
-            moved = self._revive()
-            if not moved:
-                break
-            revived += moved
-        return revived
-
     def _revive_unused(self, quantizer: ResidualQuantizer, chain: Quantized) -> int:
         revived = 0
-        for level, codebook in enumerate(quantizer.codebooks):
-            used = torch.bincount(chain.codes[:, level], minlength=len(codebook))
-            dead = torch.nonzero(used == 0).flatten()
-            if not len(dead):
-                continue
-            _, distance = nearest(chain.inputs[level], codebook)
-            worst = torch.argsort(distance, descending=True, stable=True)[: len(dead)]
-            worst = worst[distance[worst] > 0]
-            codebook[dead[: len(worst)]] = chain.inputs[level][worst]
+        for codebook, inputs in zip(quantizer.codebooks, chain.inputs, strict=True):
+            moved = move_unused(codebook, inputs)
             for moment in ("exp_avg", "exp_avg_sq"):
                 state = self.optimizer.state.get(codebook, {})
                 if moment in state:
-                    state[moment][dead[: len(worst)]] = 0.0
-            revived += len(worst)
+                    state[moment][moved] = 0.0
+            revived += len(moved)
         return revived
+
+    def _fill_codebooks(self) -> int:
+        """Leave no code dead that some fitted item could use, once nothing is trained any more; return how often a code was moved."""
+        start, behaviour = self._fused_inputs(self.fitted)
+        moves = fill_codebooks(self.model.quantizer, start, behaviour, lambda: self._look_for_siblings(keep=False))
+        for name in self.model.own:
+            moves += fill_codebooks(self.model.quantizer_of(name), self._plain_inputs(name, self.fitted), None)
+        return moves

@@ -17,10 +17,8 @@ from safetensors.torch import load_file
 from bbqrec_core import schema
 from bbqrec_core.dataset import SequenceDataset, load_features, load_semantic_ids
 from bbqrec_core.errors import StageError
-from bbqrec_core.quantization import training
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.data import prepare
-from bbqrec_core.quantization.model import BEHAVIOUR
 from bbqrec_core.quantization.tokenizers.registry import load
 
 MEASURED_ON_VALIDATION = "behaviour_lcp"
@@ -210,39 +208,6 @@ def test_z_stays_near_its_anchor_and_a_free_one_does_not_matter_to_items_without
     assert not model.behaviour[~known].any()
 
 
-def test_revival_brings_dead_codes_back(catalogue, tmp_path):
-    trainer = make_trainer(catalogue, tmp_path)
-    trainer.start_codebooks()
-    codebook = trainer.model.quantizer.codebooks[0]
-    with torch.no_grad():
-        codebook[3:] = 100.0
-    assert trainer._revive() >= 5
-    start, behaviour = trainer._fused_inputs(trainer.fitted)
-    assert len(trainer.model.quantizer(start, behaviour).codes[:, 0].unique()) == 8
-
-
-@pytest.mark.parametrize("rounds", [0, training.LAST_REVIVALS])
-def test_no_code_is_dead_when_training_is_over(catalogue, tmp_path, monkeypatch, rounds):
-    monkeypatch.setattr(training, "LAST_REVIVALS", rounds)
-    trainer = make_trainer(catalogue, tmp_path, codebook_sizes=[32, 32, 32], epochs=12)
-    trainer.train()
-    codes = trainer.model.quantizer(*trainer._fused_inputs(trainer.fitted)).codes
-    used = [len(codes[:, level].unique()) for level in range(3)]
-    assert used == [32, 32, 32] if rounds else min(used) < 32
-
-
-@pytest.mark.parametrize("chain", ["text", "image", BEHAVIOUR])
-def test_revival_brings_dead_codes_of_a_chain_s_own_codebooks_back(catalogue, tmp_path, chain):
-    trainer = make_trainer(catalogue, tmp_path, shared_codebooks=False)
-    trainer.start_codebooks()
-    quantizer = trainer.model.quantizer_of(chain)
-    assert quantizer is not trainer.model.quantizer
-    with torch.no_grad():
-        quantizer.codebooks[0][3:] = 100.0
-    assert trainer._revive() >= 5
-    assert len(quantizer(trainer._plain_inputs(chain, trainer.fitted)).codes[:, 0].unique()) == 8
-
-
 def test_catalogue_smaller_than_a_codebook_is_named(catalogue, tmp_path):
     with pytest.raises(StageError) as caught:
         run_stage(catalogue, tmp_path, codebook_sizes=[8, 128, 16])
@@ -286,7 +251,9 @@ def test_sequences_of_one_item_train_too(catalogue, changed, tmp_path):
     assert statistics["distinct_ids"] == n and statistics["nan_losses"] == 0
 
 
-@pytest.mark.parametrize("fields", [{"codebook_sizes": [8, 8]}, {"codebook_sizes": [8, 8, 1]}, {"specific_dimensions": 17}])
+@pytest.mark.parametrize(
+    "fields", [{"codebook_sizes": [8, 8]}, {"codebook_sizes": [8, 8, 1]}, {"specific_dimensions": 17}, {"specific_dimensions": 2}]
+)
 def test_profile_refuses_what_the_method_rules_out(fields):
     with pytest.raises(ValidationError):
         QuantizationConfig(**fields)
