@@ -93,7 +93,7 @@ class Encoded:
     Attributes:
         standardised: x~ per modality, float32 [n, d_m].
         aligned: b per modality, normalised, float32 [n, d]; zero where absent.
-        specific: s per modality, normalised, float32 [n, s]; zero where absent.
+        specific: s per modality, float32 [n, s]; zero where absent.
         present: Masks.
         content: Normalised gated mean of the b that are present, float32 [n, d]; zero where none is.
         has_content: bool [n].
@@ -164,11 +164,8 @@ class BehaviourQuantizer(nn.Module):
         return [*self.quantizer.parameters(), *self.own.parameters()]
 
     def normalise(self, vectors: torch.Tensor) -> torch.Tensor:
-        """The one normalisation that b, z and the fusion share before level 1: LN without parameters, so that nothing can shrink it.
-
-        s goes through it too: what the decoder gets of s is what CLUB sees of it, and no length is left for s to hide b in.
-        """
-        return F.layer_norm(vectors, vectors.shape[-1:])
+        """The one normalisation that b, z and the fusion share before level 1: LN without parameters, so that nothing can shrink it."""
+        return F.layer_norm(vectors, (self.config.dimensions,))
 
     @torch.no_grad()
     def set_behaviour(self, vectors: torch.Tensor, has_behaviour: torch.Tensor) -> None:
@@ -218,7 +215,7 @@ class BehaviourQuantizer(nn.Module):
             standardised[name] = coder.standardise(features[name], masks[name])
             aligned[name] = torch.where(mask, self.normalise(coder.aligned(standardised[name])), 0.0)
             if with_specific:
-                specific[name] = torch.where(mask, self.normalise(coder.specific(standardised[name])), 0.0)
+                specific[name] = torch.where(mask, coder.specific(standardised[name]), 0.0)
         content, has_content = self._mix(aligned, masks)
         predicted = torch.where(has_content[:, None], self.foretell(content), 0.0)
         return Encoded(standardised, aligned, specific, masks, content, has_content, predicted)

@@ -255,13 +255,14 @@ class Trainer:
         return symmetric_info_nce(left, right, self.config.temperature)
 
     def _club_inputs(self, encoded: Encoded) -> list[tuple[Club, tuple[torch.Tensor, torch.Tensor]]]:
-        """Per modality the network and (s, b) of present items."""
+        """Per modality the network and (s, b) of present items, both normalised."""
         inputs = []
         for name, module in self.clubs.items():
             assert isinstance(module, Club)
             mask = encoded.present[name]
             if int(mask.sum()) >= 2:
-                inputs.append((module, (encoded.specific[name][mask], encoded.aligned[name][mask])))
+                specific = F.layer_norm(encoded.specific[name][mask], (self.config.specific_dimensions,))
+                inputs.append((module, (specific, encoded.aligned[name][mask])))
         return inputs
 
     def _fit_clubs(self, encoded: Encoded) -> None:

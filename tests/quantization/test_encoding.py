@@ -58,17 +58,6 @@ def test_with_one_modality_the_content_is_that_modality():
     assert torch.equal(model.fuse(encoded, behaviour)[present["text"]], encoded.content[present["text"]])
 
 
-def test_what_only_the_modality_has_keeps_neither_mean_nor_length():
-    model, features, present = make_model({"text": 24, "image": 12})
-    with torch.no_grad():
-        specific = model.encode(features, present).specific
-    for name, values in specific.items():
-        has = present[name]
-        assert torch.allclose(values[has].mean(1), torch.zeros(int(has.sum())), atol=1e-5)
-        assert torch.allclose(values[has].square().mean(1), torch.ones(int(has.sum())), atol=1e-2)
-        assert not values[~has].any() and values[has].std(0).min() > 0.1
-
-
 def test_nearest_agrees_with_all_distances_and_ties_go_to_the_lowest_index():
     points = torch.randn(CHUNK + 77, 5, generator=torch.Generator().manual_seed(1))
     centres = torch.cat([points[:40], points[:40]])
