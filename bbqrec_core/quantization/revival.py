@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from bbqrec_core.quantization.codebook import ResidualQuantizer
-from bbqrec_core.quantization.kmeans import nearest
+from bbqrec_core.quantization.kmeans import nearest, nearest_index
 
 ROUNDS = 10
 """A level is filled in at most so many: a code that moves takes items from others, and may leave one of them idle."""
@@ -63,7 +63,7 @@ def fill_codebooks(
             moves += moved
             if not moved:
                 break
-        index, _ = nearest(residual, codebook)
+        index = nearest_index(residual, codebook)
         codes.append(index)
         residual = residual - F.embedding(index, codebook)
     return moves

@@ -141,7 +141,7 @@ class Trainer:
                 curve.rows.append((epoch, "train/revived_codes", float(self._revive())))
             if config.revive_every and epoch == total and not warm:  # a warm night lets a code rest rather than move an ID
                 curve.rows.append((epoch, "train/revived_codes", float(self._fill_codebooks())))
-            if since > 0 and (since % SIBLINGS_EVERY == 0 or epoch == total):
+            elif since > 0 and (since % SIBLINGS_EVERY == 0 or epoch == total):
                 self._look_for_siblings(keep=warm)
         self.model.eval()
         return curve
@@ -391,7 +391,10 @@ class Trainer:
         return revived
 
     def _fill_codebooks(self) -> int:
-        """Leave no code dead that some fitted item could use, once nothing is trained any more; return how often a code was moved."""
+        """Leave no code dead that some fitted item could use, once nothing is trained any more; return how often a code was moved.
+
+        Siblings are looked for on the way, when what they share will not change any more.
+        """
         start, behaviour = self._fused_inputs(self.fitted)
         moves = fill_codebooks(self.model.quantizer, start, behaviour, lambda: self._look_for_siblings(keep=False))
         for name in self.model.own:

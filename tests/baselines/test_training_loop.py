@@ -32,9 +32,11 @@ class Training:
         self.weights.append(float(self.model.weight.detach()))
         return float(loss.detach())
 
+    def judge(self, step: int) -> float:
+        return self.values[step - 1]
+
     def run(self, checkpoint=None, key="key"):
-        judge = lambda step: self.values[step - 1]  # noqa: E731
-        return train_to_the_best(self.model, self.optimizer, self.course, self.learn, judge, 3, checkpoint, key)
+        return train_to_the_best(self.model, self.optimizer, self.course, self.learn, self.judge, 3, checkpoint, key)
 
 
 def test_the_weights_that_were_judged_best_are_kept():
