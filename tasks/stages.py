@@ -75,7 +75,7 @@ STAGES = (
     ),
     Stage(
         "quantize",
-        version=5,
+        version=6,
         entry="bbqrec_core.quantization.stage:run",
         inputs=("ingest", "embed"),
         sections=("quantization", "seed"),
@@ -93,7 +93,7 @@ STAGES = (
     ),
     Stage(
         "train",
-        version=6,
+        version=7,
         entry="bbqrec_core.sequence.stage:run",
         inputs=("ingest", "embed", "quantize", "prior"),
         sections=("sequence", "seed"),
@@ -102,7 +102,7 @@ STAGES = (
     ),
     Stage(
         "baselines",
-        version=5,
+        version=6,
         entry="bbqrec_core.baselines.stage:run",
         inputs=("ingest", "embed", "quantize", "prior"),
         sections=("baselines", "quantization", "seed"),

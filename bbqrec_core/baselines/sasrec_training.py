@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from bbqrec_core.baselines.checkpoints import Progress, reproducible
 from bbqrec_core.baselines.config import SasrecConfig
@@ -16,6 +15,7 @@ from bbqrec_core.baselines.training_loop import Course, train_to_the_best
 from bbqrec_core.dataset import PADDING, SequenceDataset
 from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
+from bbqrec_core.full_softmax import full_softmax_loss
 from bbqrec_core.sequence.similarity import SimilarityBuckets
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def _train_epoch(model: SasrecModel, optimizer: torch.optim.Optimizer, windows: 
         batch = batch[:, : int((batch != PADDING).sum(1).max())]
         targets = batch[:, 1:]
         real = targets != PADDING
-        loss = F.cross_entropy(model.logits(model(batch[:, :-1])[real]), targets[real])
+        loss = full_softmax_loss(model(batch[:, :-1])[real], model.vectors(), targets[real])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from bbqrec_core.quantization.codebook import CodeSearch
 from bbqrec_core.quantization.collisions import Codebooks, repair
 from bbqrec_core.quantization.data import representatives
 from bbqrec_core.quantization.model import BehaviourQuantizer, Features, Masks
@@ -49,7 +50,8 @@ def encode_items(
         items: Their item_idx, for those that are in the catalogue; None for new items, whose behaviour is foretold.
         n_items: n, which must be told for new items where there is no modality.
     """
-    device, quantizer = model.behaviour.device, model.quantizer
+    device, fused = model.behaviour.device, CodeSearch(model.quantizer)
+    plain = {name: CodeSearch(model.quantizer_of(name)) if name in model.own else fused for name in model.modalities}
     n = n_items if n_items is not None else len(items if items is not None else next(iter(features.values())))
     whole: dict[str, np.ndarray] = {}
 
@@ -69,15 +71,14 @@ def encode_items(
         )
         behaviour = model.known_behaviour(encoded, None if items is None else torch.from_numpy(items[rows]).to(device))
         start = model.fuse(encoded, behaviour)
-        prefix, residual = quantizer.prefix(start)
-        keep("wished", rows, quantizer.complete(prefix, quantizer.last_input(residual, behaviour, prefix)))
+        prefix, residual = fused.prefix(start)
+        keep("wished", rows, fused.complete(prefix, residual, behaviour))
         keep("starts", rows, start)
         keep("behaviour", rows, behaviour)
         for name, vectors in encoded.aligned.items():
-            plain = model.quantizer_of(name)
-            if len(model.modalities) > 1 or plain is not quantizer:  # else the plain chain is the fused one up to its last level
-                prefix, residual = plain.prefix(vectors)
-            keep(f"codes/{name}", rows, plain.complete(prefix, residual))
+            if len(model.modalities) > 1 or plain[name] is not fused:  # else the plain chain is the fused one up to its last level
+                prefix, residual = plain[name].prefix(vectors)
+            keep(f"codes/{name}", rows, plain[name].complete(prefix, residual))
         for name, vectors in encoded.specific.items():
             keep(f"specific/{name}", rows, vectors)
             keep(f"aligned/{name}", rows, encoded.aligned[name])

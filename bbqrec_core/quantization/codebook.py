@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bbqrec_core.quantization.kmeans import kmeans, nearest_index
+from bbqrec_core.quantization.kmeans import Centres, kmeans, nearest_index
 from bbqrec_core.quantization.siblings import Siblings
 
 
@@ -117,28 +117,6 @@ class ResidualQuantizer(nn.Module):
         return Quantized(torch.stack(codes, 1), vectors, tuple(inputs), tuple(chosen), codebook_loss, commitment_loss)
 
     @torch.no_grad()
-    def prefix(self, start: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What `forward` does up to the last level, which plain and fused chains share, without its losses.
-
-        Args:
-            start: float32 [n, d], normalised.
-
-        Returns:
-            Codes of levels 1..L-1, int64 [n, L - 1], and the residual r_{L-1}, float32 [n, d].
-        """
-        codes, residual = [], start
-        for codebook in self.codebooks[:-1]:
-            index = nearest_index(residual, codebook)
-            codes.append(index)
-            residual = residual - F.embedding(index, codebook)
-        return torch.stack(codes, 1), residual
-
-    @torch.no_grad()
-    def complete(self, prefix: torch.Tensor, last_input: torch.Tensor) -> torch.Tensor:
-        """Add the last level's code to a prefix, int64 [n, L - 1], for what is quantized there, float32 [n, d]: int64 [n, L]."""
-        return torch.cat([prefix, nearest_index(last_input, self.codebooks[-1])[:, None]], 1)
-
-    @torch.no_grad()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """The quantized vectors of given codes, float32 [n, d]: the sum over levels of C_l[c_l]."""
         return torch.stack([codebook[codes[:, level]] for level, codebook in enumerate(self.codebooks)]).sum(0)
@@ -165,3 +143,48 @@ class ResidualQuantizer(nn.Module):
             codebook.copy_(kmeans(residual, len(codebook), generator, iterations).to(codebook.device))
             codes.append(nearest_index(residual, codebook))
             residual = residual - codebook[codes[-1]]
+
+
+class CodeSearch:
+    """What `ResidualQuantizer` does to a chain, without its losses: codes alone, of codebooks made ready once for many batches.
+
+    Args:
+        quantizer: Its codebooks are taken as they are now.
+    """
+
+    def __init__(self, quantizer: ResidualQuantizer) -> None:
+        self.quantizer = quantizer
+        self.codebooks = [codebook.detach() for codebook in quantizer.codebooks]
+        self.centres = [Centres(codebook) for codebook in self.codebooks]
+
+    @torch.no_grad()
+    def prefix(self, start: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """All levels but the last, which plain and fused chains share.
+
+        Args:
+            start: float32 [n, d], normalised.
+
+        Returns:
+            Codes of levels 1..L-1, int64 [n, L - 1], and the residual r_{L-1}, float32 [n, d].
+        """
+        codes, residual = [], start
+        for codebook, centres in zip(self.codebooks[:-1], self.centres[:-1], strict=True):
+            index = centres.nearest(residual)
+            codes.append(index)
+            residual = residual - F.embedding(index, codebook)
+        return torch.stack(codes, 1), residual
+
+    @torch.no_grad()
+    def complete(self, prefix: torch.Tensor, residual: torch.Tensor, behaviour: torch.Tensor | None = None) -> torch.Tensor:
+        """Add the last level's code.
+
+        Args:
+            prefix: Codes of the others, int64 [n, L - 1].
+            residual: r_{L-1}, float32 [n, d].
+            behaviour: z' for the fused chain, float32 [n, d]; None for a plain chain.
+
+        Returns:
+            int64 [n, L].
+        """
+        given = residual if behaviour is None else self.quantizer.last_input(residual, behaviour, prefix)
+        return torch.cat([prefix, self.centres[-1].nearest(given)[:, None]], 1)

@@ -3,12 +3,46 @@
 Starting codebooks from the first batch, or from few points, is why public codebooks collapse on a few codes.
 """
 
+from collections.abc import Iterator
+
 import torch
 
 JITTER = 1e-3
 """Codes beyond the number of distinct points lie so far from one, relative to the points' root mean square."""
 CHUNK = 2048
 """Points whose distances are computed at once: few enough for 256 distances each to stay in a core's cache."""
+
+
+class Centres:
+    """Centres made ready to be searched for the nearest of many points.
+
+    Args:
+        centres: float [k, d]; copied in part, so that later changes do not reach the search.
+    """
+
+    @torch.no_grad()
+    def __init__(self, centres: torch.Tensor) -> None:
+        self.norms, self.factors = centres.square().sum(1), -2 * centres.T
+
+    def nearest(self, points: torch.Tensor) -> torch.Tensor:
+        """The nearest centre of each point, float [n, d]: int64 [n]; ties go to the lowest index."""
+        return torch.cat([index for index, _ in self._search(points)])
+
+    def nearest_with_distance(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, and the squared distance, [n], at least 0."""
+        found = [(index, relative.gather(1, index[:, None])[:, 0]) for index, relative in self._search(points)]
+        index, relative = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return index, (points.square().sum(1) + relative).clamp_min(0)
+
+    @torch.no_grad()
+    def _search(self, points: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Chunk by chunk the nearest centres, and ||c||^2 - 2 x.c of all, the part of the squared distance that differs between them.
+
+        On the CPU numpy looks for the least: torch's own search is not vectorised and takes nearly as long as the product.
+        """
+        for part in points.split(CHUNK) if len(points) else [points]:
+            relative = torch.addmm(self.norms, part, self.factors)
+            yield torch.from_numpy(relative.numpy().argmin(1)) if relative.device.type == "cpu" else relative.argmin(1), relative
 
 
 def nearest_index(points: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
@@ -18,7 +52,7 @@ def nearest_index(points: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
         points: float [n, d].
         centres: float [k, d].
     """
-    return _search(points, centres)[0]
+    return Centres(centres).nearest(points)
 
 
 def nearest(points: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,24 +65,7 @@ def nearest(points: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, 
     Returns:
         index int64 [n] and squared distance [n], at least 0.
     """
-    index, relative = _search(points, centres)
-    return index, (points.square().sum(1) + relative).clamp_min(0)
-
-
-@torch.no_grad()
-def _search(points: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Nearest centres, and ||c||^2 - 2 x.c, the part of the squared distance that differs between centres, one product per chunk.
-
-    On the CPU numpy looks for the least: torch's own search is not vectorised and takes nearly as long as the product.
-    """
-    indices, relatives = [], []
-    norms, factors = centres.square().sum(1), -2 * centres.T
-    for part in points.split(CHUNK) if len(points) else [points]:
-        relative = torch.addmm(norms, part, factors)
-        index = torch.from_numpy(relative.numpy().argmin(1)) if relative.device.type == "cpu" else relative.argmin(1)
-        indices.append(index)
-        relatives.append(relative.gather(1, index[:, None])[:, 0])
-    return torch.cat(indices), torch.cat(relatives)
+    return Centres(centres).nearest_with_distance(points)
 
 
 def kmeans_plus_plus(points: torch.Tensor, k: int, generator: torch.Generator) -> torch.Tensor:

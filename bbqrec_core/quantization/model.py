@@ -6,6 +6,7 @@ What it takes to encode an item and to reconstruct it is here. What only trainin
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -26,6 +27,11 @@ BEHAVIOUR = "behaviour"
 def mlp(inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> nn.Sequential:
     """Two linear layers with GELU between."""
     return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs))
+
+
+def zero_outside(mask: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Rows, float32 [n, d], zero where the mask, bool [n], is false."""
+    return rows if bool(mask.all()) else torch.where(mask[:, None], rows, 0.0)
 
 
 class ModalityCoder(nn.Module):
@@ -66,7 +72,18 @@ class ModalityCoder(nn.Module):
     def standardise(self, values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """Standardised features, zero where absent whatever was given there."""
         standardised = (values - self.mean).div_(self.scale)
-        return standardised if bool(present.all()) else torch.where(present[:, None], standardised, 0.0)
+        return zero_outside(present, standardised)
+
+    def align(self, values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """B_m(x~) of features as they come, float32 [n, d], with the standardisation folded into B_m's first layer.
+
+        That spares a pass over the features. Where some are absent, and might hold anything, they are standardised first.
+        """
+        if not bool(present.all()):
+            return self.aligned(self.standardise(values, present))
+        first = cast(nn.Linear, self.aligned[0])
+        weight = first.weight / self.scale
+        return self.aligned[1:](F.linear(values, weight, first.bias - weight @ self.mean))
 
     def reconstruction_error(self, inputs: torch.Tensor, standardised: torch.Tensor, codes: torch.Tensor | None = None) -> torch.Tensor:
         """What the decoder gets wrong, per item, float32 [n].
@@ -91,9 +108,9 @@ class Encoded:
     """A batch of items in the shared space.
 
     Attributes:
-        standardised: x~ per modality, float32 [n, d_m].
+        standardised: x~ per modality, float32 [n, d_m]; empty where s was not wanted.
         aligned: b per modality, normalised, float32 [n, d]; zero where absent.
-        specific: s per modality, float32 [n, s]; zero where absent.
+        specific: s per modality, float32 [n, s]; zero where absent; empty where it was not wanted.
         present: Masks.
         content: Normalised gated mean of the b that are present, float32 [n, d]; zero where none is.
         has_content: bool [n].
@@ -202,7 +219,7 @@ class BehaviourQuantizer(nn.Module):
             features: Per modality float32 [n, d_m].
             present: Per modality bool [n].
             n_items: n, which must be told where there is no modality.
-            with_specific: Whether s is wanted, which no code depends on.
+            with_specific: Whether s, which no code depends on, and x~ are wanted.
         """
         if not self.modalities:
             assert n_items is not None
@@ -211,13 +228,14 @@ class BehaviourQuantizer(nn.Module):
         standardised, aligned, specific = {}, {}, {}
         masks = {name: present[name] for name in self.modalities}
         for name in self.modalities:
-            coder, mask = self.coder(name), masks[name][:, None]
-            standardised[name] = coder.standardise(features[name], masks[name])
-            aligned[name] = torch.where(mask, self.normalise(coder.aligned(standardised[name])), 0.0)
+            coder = self.coder(name)
             if with_specific:
-                specific[name] = torch.where(mask, coder.specific(standardised[name]), 0.0)
+                standardised[name] = coder.standardise(features[name], masks[name])
+                specific[name] = zero_outside(masks[name], coder.specific(standardised[name]))
+            plain = coder.aligned(standardised[name]) if with_specific else coder.align(features[name], masks[name])
+            aligned[name] = zero_outside(masks[name], self.normalise(plain))
         content, has_content = self._mix(aligned, masks)
-        predicted = torch.where(has_content[:, None], self.foretell(content), 0.0)
+        predicted = zero_outside(has_content, self.foretell(content))
         return Encoded(standardised, aligned, specific, masks, content, has_content, predicted)
 
     def _mix(self, aligned: Features, masks: Masks) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from bbqrec_core.errors import StageError
 from bbqrec_core.progress import track
 from bbqrec_core.quantization.behaviour import behaviour_vectors, cooccurrence, shifted_ppmi
-from bbqrec_core.quantization.codebook import Quantized, ResidualQuantizer, masked_mean
+from bbqrec_core.quantization.codebook import CodeSearch, Quantized, ResidualQuantizer, masked_mean
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.cross_fitting import CrossFitting
 from bbqrec_core.quantization.curve import Curve
@@ -366,7 +366,7 @@ class Trainer:
         if self.config.share_identical:
             hashes = listing_hashes(*self.data.rows(items), len(items))
             items = items[torch.from_numpy(representatives(hashes) == np.arange(len(items)))]
-        quantizer.siblings.fit(*quantizer.prefix(self._fused_inputs(items)[0]), keep)
+        quantizer.siblings.fit(*CodeSearch(quantizer).prefix(self._fused_inputs(items)[0]), keep)
 
     @torch.no_grad()
     def _revive(self) -> int:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bbqrec_core import schema
+from bbqrec_core.full_softmax import full_softmax_loss
 from bbqrec_core.sequence.catalogue import Catalogue
 from bbqrec_core.sequence.config import SequenceConfig
 from bbqrec_core.sequence.decoder import DepthDecoder
@@ -244,21 +245,26 @@ class SequenceModel(nn.Module):
         targets = targets[targets >= 0]
         losses = {}
         if DENSE in self.heads:
-            logits = self._dense_logits(states, self.items.warm.nonzero()[:, 0])
-            losses[DENSE] = F.cross_entropy(logits, (self.items.warm.cumsum(0) - 1)[targets])
+            ends = self._dense_ends(states, self.items.warm.nonzero()[:, 0])
+            losses[DENSE] = full_softmax_loss(*ends, (self.items.warm.cumsum(0) - 1)[targets])
         if self.decoder is not None:
             losses[GENERATIVE] = self.decoder.loss(states, targets)
         return losses
 
-    def _dense_logits(self, states: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits of items: float32 [n, d] to float32 [n, items]; `rows` as for `ItemVectors.content`, of one axis."""
+    def _dense_ends(self, states: torch.Tensor, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the dense head's logits are products of: states [n, d] and items [m, d]; `rows`, int64 [m], as for `ItemVectors.content`."""
         vectors = self.items.content(rows)
         identity = self.items.identity(rows)
         if identity is not None:
             vectors = vectors + identity * self.items.keep((len(vectors),))
         if self.log_sharpness is None:
-            return (states @ vectors.T).float()
-        return (F.normalize(states, dim=-1) * self.log_sharpness.exp() @ F.normalize(vectors, dim=-1).T).float()
+            return states, vectors
+        return F.normalize(states, dim=-1) * self.log_sharpness.exp(), F.normalize(vectors, dim=-1)
+
+    def _dense_logits(self, states: torch.Tensor) -> torch.Tensor:
+        """The dense head's logits of every item: float32 [n, d] to float32 [n, n_items]."""
+        ends, vectors = self._dense_ends(states)
+        return (ends @ vectors.T).float()
 
     @torch.no_grad()
     def dense_log_probs(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ from bbqrec_core.dataset import PADDING, EvalSplit, SequenceDataset
 from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation.metrics import expected_ndcg
 from bbqrec_core.evaluation.ranking import mask_histories, rank_targets, seen_items
+from bbqrec_core.full_softmax import full_softmax_loss
 from bbqrec_core.progress import track
 
 RANKED_AT_ONCE = 512
@@ -119,7 +120,7 @@ def train_model(codes: np.ndarray, sizes: list[int], dataset: SequenceDataset, r
                 targets = batch[:, 1:]
                 real = targets != PADDING
                 items = model.items()
-                loss = F.cross_entropy(model(batch[:, :-1], items)[real] @ items.T, targets[real])
+                loss = full_softmax_loss(model(batch[:, :-1], items)[real], items, targets[real])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
