@@ -1,6 +1,7 @@
 """Ablates the tokenizer: with each set of overrides codes are learned anew, and judged by their health and by the fixed sequence model.
 
-    BBQREC_RAW=/path/to/sequences .venv/bin/python scripts/ablate_codebooks.py instruments_2018 --without quantization.club_weight=0
+    BBQREC_RAW=/path/to/sequences .venv/bin/python scripts/ablate_codebooks.py instruments_2018 \\
+      --without quantization.shared_variance_weight=0
 
 Judges are those of `make bench-quantize`, on the TEST part: NDCG@10 of one small sequence model that knows items by their IDs alone.
 Beside it stands what a probe foretells of b from s. Differences are those of seed-averaged NDCG@10 per user to the profile as it is; p

@@ -1,7 +1,8 @@
 """Probes: small models fitted after training, judged on items held out, that say what codes and encoders carry.
 
-Nothing learned judges itself: R2 comes from here, not from the decoder, and what s and b share from here, not from CLUB. A modality that
-is known by published codes alone has no features whose R2 would say anything: there it is the accuracy of foretelling those codes.
+Nothing learned judges itself: R2 comes from here, not from the decoder, and what s and b share from here, not from the loss that keeps
+them apart. A modality that is known by published codes alone has no features whose R2 would say anything: there it is the accuracy of
+foretelling those codes.
 """
 
 import itertools

@@ -1,7 +1,7 @@
 """Training of stage 1: warm-up without codebooks, k-means, then everything together.
 
     L = w_rec L_rec + [L_codebook + beta L_commit] + w_reg L_reg + w_anchor L_anchor
-        + l_mi L_club + l_beh (a) L_seq + l_beh (b) L_item + l_sem L_sem
+        + l_mi L_shared (or L_club) + l_beh (a) L_seq + l_beh (b) L_item + l_sem L_sem
 
 with x^_m = D_m([q(b_m); s_m]), L_rec = mean ||x^_m - x~_m||^2 over present modalities (for a modality known by published codes alone, the
 cross-entropy of those codes, mean over levels); L_codebook and L_commit summed over levels,
@@ -26,7 +26,7 @@ from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.cross_fitting import CrossFitting
 from bbqrec_core.quantization.curve import Curve
 from bbqrec_core.quantization.data import TrainingData, listing_hashes, representatives
-from bbqrec_core.quantization.losses import Club, SequenceContrast, info_nce, symmetric_info_nce
+from bbqrec_core.quantization.losses import Club, SequenceContrast, info_nce, shared_variance, symmetric_info_nce
 from bbqrec_core.quantization.model import BEHAVIOUR, BehaviourQuantizer, Encoded
 from bbqrec_core.quantization.revival import fill_codebooks, move_unused
 
@@ -230,10 +230,12 @@ class Trainer:
             losses["item_behaviour"] = config.item_behaviour_weight * torch.stack(terms).mean()
         if config.semantic_weight and len(model.modalities) == 2 and self.quantizing:
             losses["semantic"] = config.semantic_weight * self._semantic(encoded, of_modality)
-        if config.club_weight:
-            terms = [club.bound(*pair) for club, pair in self._club_inputs(encoded)]
-            if terms:
-                losses["club"] = config.club_weight * torch.stack(terms).mean()
+        pairs = self._to_be_kept_apart(encoded) if config.shared_variance_weight or config.club_weight else {}
+        if config.shared_variance_weight and pairs:
+            terms = [shared_variance(*pair, self.generator) for pair in pairs.values()]
+            losses["shared_variance"] = config.shared_variance_weight * torch.stack(terms).mean()
+        if config.club_weight and pairs:
+            losses["club"] = config.club_weight * torch.stack([self._club(name).bound(*pair) for name, pair in pairs.items()]).mean()
         return losses
 
     def _reconstruction(self, encoded: Encoded, quantized: dict[str, torch.Tensor], items: torch.Tensor) -> torch.Tensor:
@@ -254,23 +256,26 @@ class Trainer:
         left, right = (chains[name].from_level(self.config.semantic_from_level)[both] for name in (first, second))
         return symmetric_info_nce(left, right, self.config.temperature)
 
-    def _club_inputs(self, encoded: Encoded) -> list[tuple[Club, tuple[torch.Tensor, torch.Tensor]]]:
-        """Per modality the network and (s, b) of present items, both normalised."""
-        inputs = []
-        for name, module in self.clubs.items():
-            assert isinstance(module, Club)
+    def _to_be_kept_apart(self, encoded: Encoded) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Per modality that two items or more have, their (s, b), both normalised."""
+        pairs = {}
+        for name, specific in encoded.specific.items():
             mask = encoded.present[name]
             if int(mask.sum()) >= 2:
-                specific = F.layer_norm(encoded.specific[name][mask], (self.config.specific_dimensions,))
-                inputs.append((module, (specific, encoded.aligned[name][mask])))
-        return inputs
+                pairs[name] = F.layer_norm(specific[mask], (self.config.specific_dimensions,)), encoded.aligned[name][mask]
+        return pairs
+
+    def _club(self, modality: str) -> Club:
+        module = self.clubs[modality]
+        assert isinstance(module, Club)
+        return module
 
     def _fit_clubs(self, encoded: Encoded) -> None:
         """One maximum-likelihood step of q(b|s), on detached inputs."""
-        inputs = self._club_inputs(encoded)
-        if self.club_optimizer is None or not inputs:
+        pairs = self._to_be_kept_apart(encoded) if self.club_optimizer is not None else {}
+        if self.club_optimizer is None or not pairs:
             return
-        loss = torch.stack([club.negative_log_likelihood(s.detach(), b.detach()) for club, (s, b) in inputs]).sum()
+        loss = torch.stack([self._club(name).negative_log_likelihood(s.detach(), b.detach()) for name, (s, b) in pairs.items()]).sum()
         self.club_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.club_optimizer.step()

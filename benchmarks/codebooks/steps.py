@@ -20,7 +20,7 @@ from bbqrec_core.quantization.model import ModalityCoder
 from bbqrec_core.quantization.training import Trainer
 from benchmarks.codebooks.residual_vq import make_residual_vq
 
-EXTRA_LOSSES = ("regression", "anchor", "item_behaviour", "sequence", "semantic", "club")
+EXTRA_LOSSES = ("regression", "anchor", "item_behaviour", "sequence", "semantic", "shared_variance", "club")
 OUR_CODEBOOKS, PACKAGE_CODEBOOKS = "our codebooks alone", "ResidualVQ alone"
 OUR_STEP, PACKAGE_STEP = "our whole training step, extra losses off", "the same encoder and decoder around ResidualVQ"
 SETTLING = 20

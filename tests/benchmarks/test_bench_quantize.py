@@ -175,7 +175,7 @@ def test_a_process_that_fails_says_why():
 def test_steps_are_timed_turn_by_turn_with_the_extra_losses_off():
     config = QuantizationConfig(codebook_sizes=[8, 8, 8], dimensions=16, hidden=32, batch_size=16)
     bare = without_extra_losses(config)
-    assert (bare.sequence_weight, bare.club_weight, bare.reconstruction_weight) == (0, 0, 1)
+    assert (bare.sequence_weight, bare.shared_variance_weight, bare.reconstruction_weight) == (0, 0, 1)
     times = time_steps(config, 2, 7)
     assert list(times.milliseconds) == [OUR_CODEBOOKS, PACKAGE_CODEBOOKS, OUR_STEP, PACKAGE_STEP]
     assert min(times.milliseconds.values()) > 0

@@ -77,7 +77,8 @@ def test_same_seed_same_bytes(alone, catalogue, tmp_path):
 
 
 def test_no_other_weight_is_needed(catalogue, tmp_path):
-    weights = {f"{name}_weight": 0.0 for name in ("anchor", "sequence", "reconstruction", "regression", "item_behaviour", "club")}
+    names = ("anchor", "sequence", "reconstruction", "regression", "item_behaviour", "shared_variance", "club")
+    weights = {f"{name}_weight": 0.0 for name in names}
     _, statistics = run_stage(behaviour_alone(catalogue), tmp_path, epochs=2, warmup_epochs=2, **weights)
     assert statistics["distinct_ids"] == catalogue.n_items and statistics["nan_losses"] == 0
 

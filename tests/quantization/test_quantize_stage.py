@@ -191,12 +191,14 @@ def test_identical_listings_share_an_id_if_the_profile_says_so(catalogue, change
 
 @pytest.mark.parametrize(
     "weight",
-    ["reconstruction", "commitment", "regression", "anchor", "item_behaviour", "sequence", "semantic", "club"],
+    ["reconstruction", "commitment", "regression", "anchor", "item_behaviour", "sequence", "semantic", "shared_variance", "club"],
 )
 def test_a_weight_of_zero_switches_a_loss_off_and_others_stay(catalogue, tmp_path, weight):
-    losses = make_trainer(catalogue, tmp_path, epochs=2, warmup_epochs=0, **{f"{weight}_weight": 0.0}).train().last()
+    weights = {"club_weight": 0.01, f"{weight}_weight": 0.0}
+    losses = make_trainer(catalogue, tmp_path, epochs=2, warmup_epochs=0, **weights).train().last()
     assert not losses.get(f"train/{weight}")
-    every = {"codebook", "commitment", "reconstruction", "regression", "anchor", "item_behaviour", "sequence", "semantic", "club"}
+    every = {"codebook", "commitment", "reconstruction", "regression", "anchor", "item_behaviour"}
+    every |= {"sequence", "semantic", "shared_variance", "club"}
     assert all(losses[f"train/{name}"] for name in every - {weight})
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bbqrec_core.quantization.losses import Club, SequenceContrast, info_nce, symmetric_info_nce
+from bbqrec_core.quantization.losses import Club, SequenceContrast, info_nce, shared_variance, symmetric_info_nce
 
 
 def test_info_nce_is_the_mean_of_minus_log_softmax():
@@ -57,6 +57,40 @@ def test_club_bound_is_the_mean_over_all_pairs():
         pairs = torch.stack([torch.distributions.Normal(mean, (log_variance / 2).exp()).log_prob(row).sum(1) for row in b], 1)
         torch.testing.assert_close(club.bound(s, b), pairs.diagonal().mean() - pairs.mean())
         torch.testing.assert_close(club.negative_log_likelihood(s, b), -pairs.diagonal().mean())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_shared_variance_finds_the_share_that_a_smooth_function_of_s_explains(share):
+    torch.manual_seed(3)
+    s = F.layer_norm(torch.randn(4000, 8), (8,))
+    told = torch.stack([s[:, 0], s[:, 1] * s[:, 2], s[:, 3].square() - 1], 1)
+    b = math.sqrt(share) * told / told.std(0) + math.sqrt(1 - share) * torch.randn(4000, 3)
+    found = float(shared_variance(s, b, torch.Generator().manual_seed(4)))
+    assert found == pytest.approx(share, abs=0.15)
+    assert (found > 0.3) == (share > 0)
+
+
+def test_shared_variance_by_its_definition():
+    torch.manual_seed(5)
+    s, b = torch.randn(11, 4), torch.randn(11, 3)
+    draws = torch.Generator().manual_seed(6)
+    weights, phases = torch.randn(4, 128, generator=draws) / 2, 2 * math.pi * torch.rand(128, generator=draws)
+    phi = torch.cos(s @ weights + phases)
+    # Ridge regression with an intercept is least squares on rows that stand for the penalty.
+    inputs = torch.cat([phi[:5] - phi[:5].mean(0), math.sqrt(0.05 * 5) * torch.eye(128)]).double()
+    outputs = torch.cat([b[:5] - b[:5].mean(0), torch.zeros(128, 3)]).double()
+    fitted = torch.linalg.lstsq(inputs, outputs).solution.float()
+    error = (b[5:] - b[:5].mean(0) - (phi[5:] - phi[:5].mean(0)) @ fitted).square().sum()
+    expected = 1 - error / (b[5:] - b[:5].mean(0)).square().sum()
+    assert float(shared_variance(s, b, torch.Generator().manual_seed(6))) == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 40])
+def test_nothing_is_shared_where_b_does_not_vary_or_items_are_few(n):
+    s = torch.randn(n, 4, requires_grad=True)
+    loss = shared_variance(s, torch.ones(n, 3), torch.Generator().manual_seed(7))
+    loss.backward()
+    assert float(loss) == pytest.approx(0.0, abs=1e-6) and s.grad is not None and not s.grad.any()
 
 
 def test_sequence_contrast_against_a_loop():

@@ -220,7 +220,7 @@ def _write_quantize(run: Run, rng: np.random.Generator) -> None:
     run.write("quantize", "codebook_health.parquet", health, schema.HEALTH)
     curve = [
         {"step": step, "name": f"train/{name}", "value": float(np.exp(-step / 9) + rng.normal() / 90)}
-        for name in ("reconstruction", "commitment", "club")
+        for name in ("reconstruction", "commitment", "shared_variance")
         for step in range(1, 41)
     ]
     run.write("quantize", "curve.parquet", curve, schema.CURVE)

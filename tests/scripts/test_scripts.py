@@ -16,7 +16,7 @@ from bbqrec_core.home import PROJECT
     [
         ("compare_settings.py", ["--seeds", "2", "--with", "", "--with", "sequence.similarity.sources=[]"], 2),
         ("ablate_model.py", ["--without", "sequence.generative_weight=0"], 6),
-        ("ablate_codebooks.py", ["--without", "quantization.club_weight=0"], 3),
+        ("ablate_codebooks.py", ["--without", "quantization.shared_variance_weight=0"], 3),
         ("tune_knn.py", ["--set", "baselines.knn.trials=6"], 4),
         ("measure_churn.py", ["--seeds", "1"], 2),
     ],
