@@ -1,9 +1,11 @@
 """SASRec (Kang and McAuley, 2018): a causal transformer over item embeddings that are also the output's weights.
 
-Pre-norm blocks, learned positions counted from the oldest item, no bias on the output. Trained with cross-entropy over the whole
-catalogue (`sasrec_training.py`), since the original's binary loss explains most of what later models win over it (Klenitskiy and Vasilev,
-2023). Given semantic IDs, an item is its own vector plus the sum of its code vectors, on the way in and on the way out. Given buckets of
-item similarity, attention is reweighted by them as our own model's is, so that it shows what reweighting is worth to another model.
+Pre-norm blocks, learned positions counted from the oldest item, no bias on the output. What goes into the first block is normalised
+too, as in RecBole's SASRec: vectors as small as the output wants them would be drowned there by what the blocks add. Trained with
+cross-entropy over the whole catalogue (`sasrec_training.py`), since the original's binary loss explains most of what later models win over
+it (Klenitskiy and Vasilev, 2023). Given semantic IDs, an item is its own vector plus the sum of its code vectors, on the way in and on the
+way out. Given buckets of item similarity, attention is reweighted by them as our own model's is, so that it shows what reweighting is
+worth to another model.
 """
 
 from collections.abc import Mapping
@@ -22,6 +24,7 @@ from bbqrec_core.sequence.similarity import SimilarityBias, SimilarityBuckets
 SCALE = ("dimensions", "heads", "layers")
 MODEL, BUCKETS = "model.", "similarity.buckets."
 """What names of tensors begin with: the network's, and in it those of the buckets."""
+INITIAL_STD = 0.02
 ABSENT = 0
 """Row of the table of code vectors that stays zero."""
 
@@ -93,16 +96,17 @@ class SasrecModel(nn.Module):
         self.item = nn.Embedding(n_items, dimensions)
         self.position = nn.Embedding(max_history, dimensions)
         self.blocks = nn.ModuleList(Block(dimensions, heads, dropout) for _ in range(layers))
+        self.input_norm = nn.LayerNorm(dimensions)
         self.norm = nn.LayerNorm(dimensions)
-        nn.init.normal_(self.item.weight, std=dimensions**-0.5)
-        nn.init.normal_(self.position.weight, std=dimensions**-0.5)
+        nn.init.normal_(self.item.weight, std=INITIAL_STD)
+        nn.init.normal_(self.position.weight, std=INITIAL_STD)
         self.similarity = None if buckets is None else SimilarityBias(buckets, layers, heads)
         self.code = None
         if codes is not None:
             self.register_buffer("codes", codes)
             self.code = nn.Embedding(int(codes.max()) + 1, dimensions, padding_idx=ABSENT)
             with torch.no_grad():  # the sum of an item's codes starts as large as its own vector
-                self.code.weight[ABSENT + 1 :].normal_(std=(dimensions * codes.shape[1]) ** -0.5)
+                self.code.weight[ABSENT + 1 :].normal_(std=INITIAL_STD * codes.shape[1] ** -0.5)
 
     def vectors(self) -> torch.Tensor:
         """Every item's vector, float32 [n_items, dimensions]."""
@@ -120,7 +124,7 @@ class SasrecModel(nn.Module):
         """
         known = items.clamp_min(0)
         x = (self.item(known) if self.code is None else self.vectors()[known]) + self.position.weight[: items.shape[1]]
-        x = F.dropout(x, self.dropout, self.training)
+        x = F.dropout(self.input_norm(x), self.dropout, self.training)
         biases = None if self.similarity is None else self.similarity(items)
         for number, block in enumerate(self.blocks):
             x = block(x, None if biases is None else biases[number])
