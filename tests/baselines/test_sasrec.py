@@ -35,6 +35,17 @@ def model() -> SasrecModel:
     return SasrecModel(N_ITEMS, 10, 16, 2, 2).eval()
 
 
+def test_how_long_vectors_are_changes_nothing_inside_the_blocks() -> None:
+    network, items = model(), torch.tensor([[3, 7, 1, 19, 4]])
+    with torch.no_grad():
+        before = network(items)
+        for vectors in (network.item, network.position):
+            vectors.weight.mul_(50)
+        torch.testing.assert_close(network(items), before, rtol=0.02, atol=0.02)
+        network.item.weight.copy_(torch.randn(N_ITEMS, 16))
+        assert (network(items) - before).abs().max() > 0.2
+
+
 def test_no_position_sees_the_future() -> None:
     items = torch.randint(N_ITEMS, (4, 10), generator=torch.Generator().manual_seed(1))
     changed = items.clone()
