@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch.nn import functional as F
 
 from bbqrec_core.baselines.sasrec import SasrecModel
+from bbqrec_core.full_softmax import full_softmax_loss
 from bbqrec_core.sequence.model import SequenceModel
 from benchmarks import command
 from benchmarks.floor import Products
@@ -91,7 +91,7 @@ def sasrec_with_codes(ids: torch.Tensor, n_items: int, seed: int) -> SasrecModel
 
 def sasrec_loss(model: SasrecModel, batch: torch.Tensor) -> torch.Tensor:
     """The same of SASRec."""
-    return F.cross_entropy(model.logits(model(batch[:, :-1]).flatten(0, 1)), batch[:, 1:].flatten())
+    return full_softmax_loss(model(batch[:, :-1]).flatten(0, 1), model.vectors(), batch[:, 1:].flatten())
 
 
 def training_step(model: Model, loss_of: Callable[[Model, torch.Tensor], torch.Tensor], batch: torch.Tensor) -> Callable[[], None]:

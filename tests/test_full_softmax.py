@@ -28,7 +28,7 @@ def test_value_and_gradients_are_those_of_the_definition(states: int, items: int
         torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-6)
 
 
-def test_half_precision_does_not_reach_the_sums() -> None:
+def test_chunks_are_computed_in_full_precision_where_half_is_asked_for() -> None:
     states, vectors = torch.randn(130, 8), torch.randn(WORTHWHILE_LOGITS // 128, 8)
     targets = torch.arange(130)
     with torch.autocast("cpu", torch.bfloat16):

@@ -146,10 +146,10 @@ class ResidualQuantizer(nn.Module):
 
 
 class CodeSearch:
-    """What `ResidualQuantizer` does to a chain, without its losses: codes alone, of codebooks made ready once for many batches.
+    """The codes that `ResidualQuantizer` gives, without its losses, from codebooks made ready once for many batches.
 
     Args:
-        quantizer: Its codebooks are taken as they are now.
+        quantizer: Must not change while this is used.
     """
 
     def __init__(self, quantizer: ResidualQuantizer) -> None:

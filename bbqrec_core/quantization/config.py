@@ -141,10 +141,8 @@ class QuantizationConfig(Section):
     sequence_weight: float = Field(0.1, ge=0, description="of InfoNCE between a quantized train prefix and the next item")
     semantic_weight: float = Field(0.02, ge=0, description="of symmetric InfoNCE between an item's quantized text and image")
     semantic_from_level: int = Field(3, ge=1, description="the first level that text and image are aligned on")
-    shared_variance_weight: float = Field(0.3, ge=0, description="of the variance of b that a regression on s explains on held-out items")
-    club_weight: float = Field(
-        0.0, ge=0, description="of the CLUB bound on what s and b have in common, the paper's way; 0.01 is its scale"
-    )
+    shared_variance_weight: float = Field(0.3, ge=0, description="of the variance of b that a regression on s explains, see `losses.py`")
+    club_weight: float = Field(0.0, ge=0, description="of the CLUB bound on the same, the paper's way: 0.01, with that other weight at 0")
     temperature: float = Field(0.1, gt=0, description="tau of every InfoNCE")
     sequence_length: int = Field(20, ge=2, description="items of a train window in the sequence-to-item InfoNCE")
     sequence_batch: int = Field(128, ge=2, description="train windows per step in it")

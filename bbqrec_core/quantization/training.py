@@ -1,7 +1,7 @@
 """Training of stage 1: warm-up without codebooks, k-means, then everything together.
 
     L = w_rec L_rec + [L_codebook + beta L_commit] + w_reg L_reg + w_anchor L_anchor
-        + l_mi L_shared (or L_club) + l_beh (a) L_seq + l_beh (b) L_item + l_sem L_sem
+        + l_shared L_shared + l_club L_club + l_beh (a) L_seq + l_beh (b) L_item + l_sem L_sem
 
 with x^_m = D_m([q(b_m); s_m]), L_rec = mean ||x^_m - x~_m||^2 over present modalities (for a modality known by published codes alone, the
 cross-entropy of those codes, mean over levels); L_codebook and L_commit summed over levels,

@@ -245,13 +245,13 @@ class SequenceModel(nn.Module):
         targets = targets[targets >= 0]
         losses = {}
         if DENSE in self.heads:
-            ends = self._dense_ends(states, self.items.warm.nonzero()[:, 0])
-            losses[DENSE] = full_softmax_loss(*ends, (self.items.warm.cumsum(0) - 1)[targets])
+            factors = self._dense_factors(states, self.items.warm.nonzero()[:, 0])
+            losses[DENSE] = full_softmax_loss(*factors, (self.items.warm.cumsum(0) - 1)[targets])
         if self.decoder is not None:
             losses[GENERATIVE] = self.decoder.loss(states, targets)
         return losses
 
-    def _dense_ends(self, states: torch.Tensor, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def _dense_factors(self, states: torch.Tensor, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """What the dense head's logits are products of: states [n, d] and items [m, d]; `rows`, int64 [m], as for `ItemVectors.content`."""
         vectors = self.items.content(rows)
         identity = self.items.identity(rows)
@@ -263,8 +263,8 @@ class SequenceModel(nn.Module):
 
     def _dense_logits(self, states: torch.Tensor) -> torch.Tensor:
         """The dense head's logits of every item: float32 [n, d] to float32 [n, n_items]."""
-        ends, vectors = self._dense_ends(states)
-        return (ends @ vectors.T).float()
+        states, vectors = self._dense_factors(states)
+        return (states @ vectors.T).float()
 
     @torch.no_grad()
     def dense_log_probs(self, hidden: torch.Tensor) -> torch.Tensor:

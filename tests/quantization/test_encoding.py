@@ -13,11 +13,13 @@ N = BATCH + 300
 CONFIG = QuantizationConfig(codebook_sizes=[8, 16, 32], dimensions=16, hidden=32)
 
 
-def make_model(widths: dict[str, int]) -> tuple[BehaviourQuantizer, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def make_model(
+    widths: dict[str, int], share_present: float = 0.9
+) -> tuple[BehaviourQuantizer, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     torch.manual_seed(0)
     model = BehaviourQuantizer(CONFIG, widths, N).eval()
-    features = {name: torch.randn(N, width) for name, width in widths.items()}
-    present = {name: torch.rand(N) > 0.1 for name in widths}
+    features = {name: 3 * torch.randn(N, width) + 5 for name, width in widths.items()}
+    present = {name: torch.rand(N) < share_present for name in widths}
     model.set_behaviour(torch.randn(N, CONFIG.dimensions), torch.rand(N) > 0.3)
     with torch.no_grad():
         for name, values in features.items():
@@ -31,8 +33,9 @@ def make_model(widths: dict[str, int]) -> tuple[BehaviourQuantizer, dict[str, to
 
 @pytest.mark.parametrize("widths", [{"text": 24}, {"text": 24, "image": 12}])
 @pytest.mark.parametrize("new", [False, True])
-def test_codes_are_those_of_the_chains_that_training_sees(widths, new):
-    model, features, present = make_model(widths)
+@pytest.mark.parametrize("share_present", [0.9, 1.0])  # with everybody there standardisation is folded into the first layer
+def test_codes_are_those_of_the_chains_that_training_sees(widths, new, share_present):
+    model, features, present = make_model(widths, share_present)
     items = None if new else np.arange(N)
     found = encode_items(model, features, present, items, N)
     with torch.no_grad():

@@ -59,15 +59,25 @@ def test_club_bound_is_the_mean_over_all_pairs():
         torch.testing.assert_close(club.negative_log_likelihood(s, b), -pairs.diagonal().mean())
 
 
+def told_by(s, share):
+    """b of which a smooth function of s explains a share of the variance."""
+    told = torch.stack([s[:, 0], s[:, 1] * s[:, 2], s[:, 3].square() - 1], 1)
+    return math.sqrt(share) * told / told.std(0) + math.sqrt(1 - share) * torch.randn(len(s), 3)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
-def test_shared_variance_finds_the_share_that_a_smooth_function_of_s_explains(share):
+def test_shared_variance_of_many_items_is_the_share_that_a_smooth_function_of_s_explains(share):
     torch.manual_seed(3)
     s = F.layer_norm(torch.randn(4000, 8), (8,))
-    told = torch.stack([s[:, 0], s[:, 1] * s[:, 2], s[:, 3].square() - 1], 1)
-    b = math.sqrt(share) * told / told.std(0) + math.sqrt(1 - share) * torch.randn(4000, 3)
-    found = float(shared_variance(s, b, torch.Generator().manual_seed(4)))
-    assert found == pytest.approx(share, abs=0.15)
-    assert (found > 0.3) == (share > 0)
+    assert float(shared_variance(s, told_by(s, share), torch.Generator().manual_seed(4))) == pytest.approx(share, abs=0.15)
+
+
+def test_shared_variance_of_a_batch_grows_with_the_share():
+    torch.manual_seed(3)
+    draws = torch.Generator().manual_seed(4)
+    batches = F.layer_norm(torch.randn(8, 512, 16), (16,))
+    found = [sum(float(shared_variance(s, told_by(s, share), draws)) for s in batches) / 8 for share in (0.0, 0.25, 0.5, 0.9)]
+    assert found == sorted(found) and found[0] == pytest.approx(-0.25, abs=0.1) and found[3] > 0.2
 
 
 def test_shared_variance_by_its_definition():
@@ -85,10 +95,11 @@ def test_shared_variance_by_its_definition():
     assert float(shared_variance(s, b, torch.Generator().manual_seed(6))) == pytest.approx(float(expected), rel=1e-4)
 
 
-@pytest.mark.parametrize("n", [2, 3, 4, 40])
-def test_nothing_is_shared_where_b_does_not_vary_or_items_are_few(n):
-    s = torch.randn(n, 4, requires_grad=True)
-    loss = shared_variance(s, torch.ones(n, 3), torch.Generator().manual_seed(7))
+@pytest.mark.parametrize(("n", "varies"), [(2, True), (3, True), (2, False), (40, False)])
+def test_nothing_is_shared_where_b_does_not_vary_or_one_item_is_fitted(n, varies):
+    torch.manual_seed(8)
+    s, b = torch.randn(n, 4, requires_grad=True), torch.randn(n, 3) if varies else torch.ones(n, 3)
+    loss = shared_variance(s, b, torch.Generator().manual_seed(7))
     loss.backward()
     assert float(loss) == pytest.approx(0.0, abs=1e-6) and s.grad is not None and not s.grad.any()
 
