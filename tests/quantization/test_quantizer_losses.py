@@ -60,7 +60,7 @@ def test_club_bound_is_the_mean_over_all_pairs():
 
 
 def told_by(s, share):
-    """b of which a smooth function of s explains a share of the variance."""
+    """Make b of which a smooth function of s explains a share of the variance."""
     told = torch.stack([s[:, 0], s[:, 1] * s[:, 2], s[:, 3].square() - 1], 1)
     return math.sqrt(share) * told / told.std(0) + math.sqrt(1 - share) * torch.randn(len(s), 3)
 
