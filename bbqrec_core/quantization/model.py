@@ -249,7 +249,7 @@ class BehaviourQuantizer(nn.Module):
         # All -inf would make NaN; such rows are zeroed right after.
         gates = torch.where(has_content[:, None], logits, 0.0).softmax(1)
         mixed = torch.stack([gates[:, [column]] * aligned[name] for column, name in enumerate(self.modalities)]).sum(0)
-        return torch.where(has_content[:, None], self.normalise(mixed), 0.0), has_content
+        return zero_outside(has_content, self.normalise(mixed)), has_content
 
     def fuse(self, encoded: Encoded, behaviour: torch.Tensor) -> torch.Tensor:
         """f: content where there is any, else z', normalised. float32 [n, d]."""

@@ -26,7 +26,8 @@ from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.cross_fitting import CrossFitting
 from bbqrec_core.quantization.curve import Curve
 from bbqrec_core.quantization.data import TrainingData, listing_hashes, representatives
-from bbqrec_core.quantization.losses import Club, SequenceContrast, info_nce, shared_variance, symmetric_info_nce
+from bbqrec_core.quantization.disentangling import Disentangling
+from bbqrec_core.quantization.losses import SequenceContrast, info_nce, symmetric_info_nce
 from bbqrec_core.quantization.model import BEHAVIOUR, BehaviourQuantizer, Encoded
 from bbqrec_core.quantization.revival import fill_codebooks, move_unused
 
@@ -78,16 +79,11 @@ class Trainer:
             self.cross_fitting = fitted.to(device)
         self.steps = 0
         self.model.to(device)
-        self.clubs = torch.nn.ModuleDict(
-            {name: Club(config.specific_dimensions, config.dimensions, config.hidden) for name in data.features}
-            if config.club_weight
-            else {}
-        ).to(device)
+        self.disentangling = Disentangling(data.features, config, device)
         self.sequence = SequenceContrast(config.dimensions).to(device) if config.sequence_weight else None
         self.trained = [*self.model.parameters(), *(self.sequence.parameters() if self.sequence else [])]
         rate = config.learning_rate if earlier is None else config.learning_rate * config.warm_start.learning_rate_share
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), lr=rate)
-        self.club_optimizer = torch.optim.Adam(self.clubs.parameters(), lr=config.learning_rate) if len(self.clubs) else None
         self.features = {name: values.to(device) for name, values in data.features.items()}
         self.present = {name: mask.to(device) for name, mask in data.present.items()}
         self.codes = {name: codes.to(device) for name, codes in data.codes.items()}
@@ -160,8 +156,8 @@ class Trainer:
         """One step of training on a batch of fitted items (item_idx, int64 [n]); the losses, each times its weight, and their sum."""
         self.steps += 1
         encoded = self._encode(items)
-        self._fit_clubs(encoded)
         losses = self._item_losses(encoded, items)
+        losses.update(self.disentangling.losses(encoded, self.generator))
         sequences = self.sequences if self.cross_fitting is None else self.cross_fitting.of_step(self.steps, self.sequences)
         if self.sequence is not None and len(sequences):
             losses["sequence"] = self.config.sequence_weight * self._sequence_loss(sequences)
@@ -230,12 +226,6 @@ class Trainer:
             losses["item_behaviour"] = config.item_behaviour_weight * torch.stack(terms).mean()
         if config.semantic_weight and len(model.modalities) == 2 and self.quantizing:
             losses["semantic"] = config.semantic_weight * self._semantic(encoded, of_modality)
-        pairs = self._to_be_kept_apart(encoded) if config.shared_variance_weight or config.club_weight else {}
-        if config.shared_variance_weight and pairs:
-            terms = [shared_variance(*pair, self.generator) for pair in pairs.values()]
-            losses["shared_variance"] = config.shared_variance_weight * torch.stack(terms).mean()
-        if config.club_weight and pairs:
-            losses["club"] = config.club_weight * torch.stack([self._club(name).bound(*pair) for name, pair in pairs.items()]).mean()
         return losses
 
     def _reconstruction(self, encoded: Encoded, quantized: dict[str, torch.Tensor], items: torch.Tensor) -> torch.Tensor:
@@ -255,30 +245,6 @@ class Trainer:
             return encoded.content.sum() * 0.0
         left, right = (chains[name].from_level(self.config.semantic_from_level)[both] for name in (first, second))
         return symmetric_info_nce(left, right, self.config.temperature)
-
-    def _to_be_kept_apart(self, encoded: Encoded) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Per modality that two items or more have, their (s, b), both normalised."""
-        pairs = {}
-        for name, specific in encoded.specific.items():
-            mask = encoded.present[name]
-            if int(mask.sum()) >= 2:
-                pairs[name] = F.layer_norm(specific[mask], (self.config.specific_dimensions,)), encoded.aligned[name][mask]
-        return pairs
-
-    def _club(self, modality: str) -> Club:
-        module = self.clubs[modality]
-        assert isinstance(module, Club)
-        return module
-
-    def _fit_clubs(self, encoded: Encoded) -> None:
-        """One maximum-likelihood step of q(b|s), on detached inputs."""
-        pairs = self._to_be_kept_apart(encoded) if self.club_optimizer is not None else {}
-        if self.club_optimizer is None or not pairs:
-            return
-        loss = torch.stack([self._club(name).negative_log_likelihood(s.detach(), b.detach()) for name, (s, b) in pairs.items()]).sum()
-        self.club_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.club_optimizer.step()
 
     def _sequence_loss(self, sequences: np.ndarray) -> torch.Tensor:
         """Of windows of some of the train sequences, int64 [n], each of which has at least two items."""
