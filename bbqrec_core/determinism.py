@@ -20,6 +20,14 @@ def deterministic_kernels() -> Iterator[None]:
 
 
 @contextmanager
+def reproducible(seed: int) -> Iterator[None]:
+    """Seed torch's own generator and demand deterministic kernels where there are any; both are put back afterwards."""
+    with torch.random.fork_rng(), deterministic_kernels():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def deterministic(threads: int) -> Iterator[None]:
     """Deterministic kernels and a fixed number of threads, for the time of a `with` block."""
     before = torch.get_num_threads()

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bbqrec_core.baselines.checkpoints import NDCG
 from bbqrec_core.baselines.sasrec import code_rows
 from bbqrec_core.baselines.sasrec_training import train_sasrec
 from bbqrec_core.baselines.tiger import Tiger
 from bbqrec_core.baselines.tiger_training import batches_of_like_length, training_examples, training_step
+from bbqrec_core.checkpoints import NDCG
 from bbqrec_core.dataset import PADDING, EvalSplit, SequenceDataset, load_semantic_ids
+from bbqrec_core.determinism import reproducible
 from bbqrec_core.evaluation.metrics import expected_ndcg
 from bbqrec_core.evaluation.ranking import sample_users, seen_items, validation_metrics
 from bbqrec_core.profile import Profile
@@ -27,7 +28,7 @@ from bbqrec_core.sequence.mixture import batches, ranking_quality
 from bbqrec_core.sequence.model import GENERATIVE, SequenceModel
 from bbqrec_core.sequence.search import beam_search
 from bbqrec_core.sequence.similarity import similarity_spec
-from bbqrec_core.sequence.train import identity_of, make_fabric, reproducible, train
+from bbqrec_core.sequence.train import identity_of, make_fabric, train
 from bbqrec_core.sequence.windows import Windows
 from benchmarks import command
 from benchmarks.t5 import make_peer

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bbqrec_core.baselines.checkpoints import Progress, reproducible
 from bbqrec_core.baselines.config import SasrecConfig
 from bbqrec_core.baselines.sasrec import Sasrec, SasrecModel
 from bbqrec_core.baselines.training_loop import Course, train_to_the_best
+from bbqrec_core.checkpoints import Progress
 from bbqrec_core.dataset import PADDING, SequenceDataset
+from bbqrec_core.determinism import reproducible
 from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
 from bbqrec_core.full_softmax import full_softmax_loss
@@ -77,8 +78,7 @@ def train_sasrec(
         raise StageError("No user has two items in train, so SASRec has nothing to learn from.", "Switch it off: baselines.sasrec.enabled.")
     judges = sample_users(data.valid, config.selection_users, seed)
     counts = torch.from_numpy(data.train_counts)
-    with reproducible(device):
-        torch.manual_seed(seed)
+    with reproducible(seed):
         scale = (config.dimensions, config.heads, config.layers, config.dropout)
         model = SasrecModel(data.n_items, max_history, *scale, codes=codes, buckets=buckets).to(device)
         optimizer = _optimizer(model, config)
@@ -98,7 +98,7 @@ def train_sasrec(
         )
     recommender = Sasrec(model, counts)
     log.info(
-        "%s: best after epoch %d of %d, validation NDCG@10 %.4f", recommender.name, progress.best_epoch, progress.epoch, progress.best_value
+        "%s: best after epoch %d of %d, validation NDCG@10 %.4f", recommender.name, progress.best_epoch, progress.epoch, progress.best_ndcg
     )
     return recommender, progress
 

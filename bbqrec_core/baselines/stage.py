@@ -123,7 +123,7 @@ def _fit_tiger(context: StageContext, data: SequenceDataset, curve: list[tuple[i
     statistics |= {
         f"{tiger.kind}_examples": config.tiger.examples,
         f"{tiger.kind}_best_examples": config.tiger.examples * progress.best_epoch // config.tiger.checks,
-        f"{tiger.kind}_sampled_valid_ndcg_at_10": progress.best_value,
+        f"{tiger.kind}_sampled_valid_ndcg_at_10": progress.best_ndcg,
         f"{tiger.kind}_parameters": sum(parameter.numel() for parameter in tiger.model.network.parameters()),
     }
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bbqrec_core.baselines.checkpoints import Progress, reproducible
 from bbqrec_core.baselines.config import TigerConfig
 from bbqrec_core.baselines.tiger import Tiger, TigerModel
 from bbqrec_core.baselines.training_loop import Course, train_to_the_best
+from bbqrec_core.checkpoints import Progress
 from bbqrec_core.dataset import PADDING, SequenceDataset
+from bbqrec_core.determinism import reproducible
 from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
 
@@ -104,8 +105,7 @@ def train_tiger(
         raise StageError("No user has two items in train, so TIGER has nothing to learn from.", "Switch it off: baselines.tiger.enabled.")
     lengths = (histories != PADDING).sum(1).numpy()
     judges, counts = sample_users(data.valid, config.selection_users, seed), torch.from_numpy(data.train_counts)
-    with reproducible(device):
-        torch.manual_seed(seed)
+    with reproducible(seed):
         model = TigerModel(ids).to(device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
         digest = hashlib.sha256(ids.numpy().tobytes()).hexdigest()

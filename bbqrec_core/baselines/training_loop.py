@@ -1,5 +1,6 @@
 """The loop that trainings of baselines share: learn, judge, keep the best, and go on where a crash left off."""
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from bbqrec_core.baselines.checkpoints import LOSS, NDCG, Progress, load_checkpoint, save_checkpoint
+from bbqrec_core.checkpoints import LOSS, NDCG, Progress, copy_weights, read_checkpoint, write_checkpoint
 from bbqrec_core.errors import StageError
 from bbqrec_core.progress import track
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,14 @@ def train_to_the_best(
     Raises:
         StageError: The loss is no longer a finite number.
     """
-    best = _copy(model)
-    progress = load_checkpoint(checkpoint, key, model, optimizer, best)
+    best, progress = copy_weights(model), Progress()
+    found = None if checkpoint is None else read_checkpoint(checkpoint, key, next(model.parameters()).device)
+    if found is not None:
+        state, progress = found
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        best = state["best"]
+        log.info("resuming %s after %d of %d %s", course.name, progress.epoch, course.steps, course.unit)
     for step in track(range(progress.epoch + 1, course.steps + 1), f"training {course.name}, {course.unit}", unit=course.unit):
         if course.patience is not None and progress.epoch - progress.best_epoch >= course.patience:
             break
@@ -75,13 +84,10 @@ def train_to_the_best(
         value = judge(step)
         progress.epoch = step
         progress.curve += [(step, LOSS, loss), (step, NDCG, value)]
-        if value > progress.best_value:
-            progress.best_epoch, progress.best_value = step, value
-            best = _copy(model)
-        save_checkpoint(checkpoint, key, model, optimizer, best, progress)
+        if value > progress.best_ndcg:
+            progress.best_epoch, progress.best_ndcg = step, value
+            best = copy_weights(model)
+        if checkpoint is not None:
+            write_checkpoint(checkpoint, key, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "best": best}, progress)
     model.load_state_dict(best)
     return progress
-
-
-def _copy(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -18,11 +18,12 @@ from lightning_fabric import Fabric
 from lightning_fabric.accelerators import CUDAAccelerator
 from lightning_fabric.strategies import DDPStrategy
 
+from bbqrec_core.checkpoints import Progress, read_checkpoint
 from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.errors import BBQRecError, StageError
 from bbqrec_core.sequence.config import SequenceConfig
 from bbqrec_core.sequence.model import SequenceModel
-from bbqrec_core.sequence.train import CHECKPOINT, Progress, make_fabric, train
+from bbqrec_core.sequence.train import CHECKPOINT, make_fabric, train
 from bbqrec_core.sequence.windows import Windows
 
 if TYPE_CHECKING:  # reading profiles needs YAML, which a bare PyTorch box need not have
@@ -66,11 +67,14 @@ def train_on_devices(
     if error is not None:
         raise error
     # Not by the pipe from the processes, which is too narrow for weights: the last checkpoint holds all that training came to.
-    checkpoint = torch.load(scratch / CHECKPOINT, map_location="cpu", weights_only=True)
-    model.load_state_dict(checkpoint["best"])
+    found = read_checkpoint(scratch / CHECKPOINT, identity, "cpu")
+    if found is None:
+        raise StageError(f"The checkpoint of the processes that trained together is gone from {scratch}.", "Run again.")
+    state, progress = found
+    model.load_state_dict(state["best"])
     if isinstance(fabric.accelerator, CUDAAccelerator):
         model.to("cuda")  # where `train` on one device leaves it
-    return Progress(**checkpoint["progress"])
+    return progress
 
 
 def _enough_gpus(compute: "ComputeConfig") -> None:

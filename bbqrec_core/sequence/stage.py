@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import torch
 
 from bbqrec_core import schema
+from bbqrec_core.checkpoints import Progress
 from bbqrec_core.curves import write_curve
 from bbqrec_core.dataset import EvalSplit, SequenceDataset, load_features
+from bbqrec_core.determinism import reproducible
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.ranking import rank_split, sample_users, validation_metrics
 from bbqrec_core.prior.artifact import load_knn
@@ -27,7 +29,7 @@ from bbqrec_core.sequence.parallel import train_on_devices
 from bbqrec_core.sequence.prior import BehaviourPrior
 from bbqrec_core.sequence.recommender import SequenceRecommender
 from bbqrec_core.sequence.similarity import SimilarityBias, SimilarityBuckets, SimilaritySpec, bucket_shares, similarity_spec
-from bbqrec_core.sequence.train import Progress, identity_of, reproducible, scorer
+from bbqrec_core.sequence.train import identity_of, scorer
 from bbqrec_core.sequence.windows import Windows
 from bbqrec_core.stage import StageContext, Statistics
 

@@ -8,10 +8,7 @@ import hashlib
 import json
 import logging
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +17,9 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import Strategy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from bbqrec_core.checkpoints import NDCG, Progress, copy_weights, read_checkpoint, write_checkpoint
 from bbqrec_core.dataset import EvalSplit
-from bbqrec_core.determinism import deterministic_kernels
+from bbqrec_core.determinism import reproducible
 from bbqrec_core.errors import StageError
 from bbqrec_core.progress import track
 from bbqrec_core.sequence.config import SequenceConfig
@@ -36,23 +34,6 @@ SEED_STRIDE = 7_368_787
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Progress:
-    """Where training stands; all that a checkpoint holds besides weights.
-
-    Attributes:
-        epoch: Epochs done.
-        best_epoch: The one with the best validation NDCG@10, counted from 1; 0 = none yet.
-        best_ndcg: That NDCG@10.
-        curve: Rows of the CURVE table.
-    """
-
-    epoch: int = 0
-    best_epoch: int = 0
-    best_ndcg: float = -1.0
-    curve: list[tuple[int, str, float]] = field(default_factory=list)
-
-
 def make_fabric(device: str, precision: str, devices: int = 1, strategy: Strategy | None = None) -> Fabric:
     """Fabric on one device, or on several of one kind.
 
@@ -65,14 +46,6 @@ def make_fabric(device: str, precision: str, devices: int = 1, strategy: Strateg
     accelerator, _, number = device.partition(":")
     chosen = [int(number)] if number else devices
     return Fabric(accelerator=accelerator, devices=chosen, strategy=strategy or "auto", precision=precision)  # type: ignore[arg-type]
-
-
-@contextmanager
-def reproducible(seed: int) -> Iterator[None]:
-    """Seed torch's own generator and demand deterministic kernels where there are any; both are put back afterwards."""
-    with torch.random.fork_rng(), deterministic_kernels():
-        torch.manual_seed(seed)
-        yield
 
 
 def train(
@@ -108,12 +81,16 @@ def train(
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay)) if config.average_decay else None
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     judged = model if averaged is None else cast(SequenceModel, averaged.to(fabric.device).module)
-    best = _copy(judged)
-    progress = Progress()
-    path = scratch / CHECKPOINT
-    restored = _restore(path, identity, model, averaged, optimizer)
+    best, progress = copy_weights(judged), Progress()
+    stateful: dict[str, torch.nn.Module | torch.optim.Optimizer] = {"model": model, "optimizer": optimizer}
+    if averaged is not None:
+        stateful["averaged"] = averaged
+    restored = read_checkpoint(scratch / CHECKPOINT, identity, model.start.device)
     if restored is not None:
-        progress, best = restored
+        state, progress = restored
+        for name, part in stateful.items():
+            part.load_state_dict(state[name])
+        best = state["best"]
         log.info("resuming after epoch %d of %d", progress.epoch, config.epochs)
     epochs_done = cast(torch.Tensor, fabric.all_reduce(torch.tensor(float(progress.epoch), device=fabric.device), reduce_op="sum"))
     if epochs_done != progress.epoch * fabric.world_size:
@@ -131,14 +108,15 @@ def train(
         quality = validate(judged, valid, config.score_batch) if len(valid) and fabric.is_global_zero else (0.0, 0.0)
         ndcg, recall = fabric.broadcast(quality)
         if len(valid):
-            progress.curve.extend([(epoch, "valid/ndcg_at_10", ndcg), (epoch, "valid/recall_at_10", recall)])
+            progress.curve.extend([(epoch, NDCG, ndcg), (epoch, "valid/recall_at_10", recall)])
         progress.curve.append((epoch, "lr", rate))
         log.debug("epoch %d: %s, valid NDCG@10 %.4f", epoch, losses, ndcg)
         if ndcg > progress.best_ndcg or not len(valid):
             progress.best_epoch, progress.best_ndcg = epoch, ndcg
-            best = _copy(judged)
+            best = copy_weights(judged)
         if fabric.is_global_zero:
-            _save(path, identity, model, averaged, optimizer, progress, best)
+            state = {name: part.state_dict() for name, part in stateful.items()}
+            write_checkpoint(scratch / CHECKPOINT, identity, {**state, "best": best}, progress)
             if after_epoch is not None:
                 after_epoch(epoch)
     model.load_state_dict(best)
@@ -245,55 +223,3 @@ def _optimizer(model: SequenceModel, config: SequenceConfig) -> torch.optim.Opti
 
 def _epoch_seed(seed: int, epoch: int) -> int:
     return seed * 1_000_003 + epoch
-
-
-def _copy(model: SequenceModel) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def _save(
-    path: Path,
-    identity: str,
-    model: SequenceModel,
-    averaged: AveragedModel | None,
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-    best: dict[str, torch.Tensor],
-) -> None:
-    """Write a checkpoint beside the old one, then put it in its place: a kill leaves one of the two, whole."""
-    temporary = path.with_suffix(".tmp")
-    state = {
-        "identity": identity,
-        "model": model.state_dict(),
-        "averaged": None if averaged is None else averaged.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "best": best,
-        "progress": vars(progress),
-    }
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _restore(
-    path: Path, identity: str, model: SequenceModel, averaged: AveragedModel | None, optimizer: torch.optim.Optimizer
-) -> tuple[Progress, dict[str, torch.Tensor]] | None:
-    """Put a checkpoint's state into model, average and optimizer; None where there is no usable one."""
-    if not path.exists():
-        return None
-    try:
-        state = torch.load(path, map_location=model.start.device, weights_only=True)
-        if state["identity"] != identity:
-            log.warning("the checkpoint in %s is of another training: starting anew", path)
-            return None
-        progress = Progress(**state["progress"])
-        model.load_state_dict(state["model"])
-        if averaged is not None:
-            averaged.load_state_dict(state["averaged"])
-        optimizer.load_state_dict(state["optimizer"])
-    except Exception as error:  # torch.load raises whatever a damaged file makes it meet
-        log.warning("the checkpoint in %s cannot be read (%s): starting anew", path, error)
-        return None
-    return progress, state["best"]

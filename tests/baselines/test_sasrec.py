@@ -147,7 +147,7 @@ def test_schedule() -> None:
 def test_learns_a_planted_pattern(data: SequenceDataset) -> None:
     config = SasrecConfig(dimensions=32, heads=1, layers=1, dropout=0.1, epochs=25, patience=25, batch_size=32, learning_rate=0.01)
     recommender, progress = train_sasrec(data, config, 10, seed=1)
-    assert progress.best_value > 0.7, "nine of ten steps follow a rule"
+    assert progress.best_ndcg > 0.7, "nine of ten steps follow a rule"
     assert progress.best_epoch > 1
     scores = recommender.score(torch.tensor([[11]]))
     assert scores.argmax().item() == (7 * 11 + 3) % N_ITEMS
@@ -161,7 +161,7 @@ def test_early_stopping_keeps_the_best_weights(data: SequenceDataset) -> None:
 
     assert progress.epoch < 40
     assert progress.epoch == progress.best_epoch + 2
-    assert validation_metrics(recommender, data.valid)["ndcg_at_10"] == progress.best_value
+    assert validation_metrics(recommender, data.valid)["ndcg_at_10"] == progress.best_ndcg
 
 
 def weights(recommender: Sasrec) -> dict[str, torch.Tensor]:
@@ -245,6 +245,6 @@ def test_codes_carry_what_an_item_alone_cannot(tmp_path: Path) -> None:
     data = SequenceDataset.load(write_ingest(tmp_path, sequences, classes * members), 10)
     codes = (np.arange(classes * members) // members)[:, None], np.ones(classes * members, dtype=bool)
     config = SasrecConfig(dimensions=32, heads=1, layers=1, dropout=0.1, epochs=20, patience=20, batch_size=32, learning_rate=0.01)
-    plain = train_sasrec(data, config, 10, seed=1)[1].best_value
-    told = train_sasrec(data, config, 10, seed=1, codes=code_rows({"fused": codes}))[1].best_value
+    plain = train_sasrec(data, config, 10, seed=1)[1].best_ndcg
+    told = train_sasrec(data, config, 10, seed=1, codes=code_rows({"fused": codes}))[1].best_ndcg
     assert told > 1.5 * plain

@@ -106,9 +106,9 @@ def test_it_learns_what_follows(tmp_path: Path) -> None:
     config = TigerConfig(examples=1500, checks=2, batch_size=16, learning_rate=3e-3)
     trained, progress = train_tiger(data, IDS, config, 10, seed=1)
     values = [value for _, name, value in progress.curve if name.startswith("valid")]
-    assert len(values) == 2 and max(values) == progress.best_value
-    assert validation_metrics(trained, data.valid)["ndcg_at_10"] == pytest.approx(progress.best_value)
-    assert progress.best_value > untrained + 0.3
+    assert len(values) == 2 and max(values) == progress.best_ndcg
+    assert validation_metrics(trained, data.valid)["ndcg_at_10"] == pytest.approx(progress.best_ndcg)
+    assert progress.best_ndcg > untrained + 0.3
 
 
 def same(one: Tiger, other: Tiger) -> bool:

@@ -42,7 +42,7 @@ class Training:
 def test_the_weights_that_were_judged_best_are_kept():
     training = Training([0.1, 0.3, 0.2, 0.3, 0.0, 0.1])
     progress = training.run()
-    assert (progress.best_epoch, progress.best_value, progress.epoch) == (2, 0.3, 6)
+    assert (progress.best_epoch, progress.best_ndcg, progress.epoch) == (2, 0.3, 6)
     assert float(training.model.weight.detach()) == training.weights[1] != training.weights[-1]
     assert [value for _, name, value in progress.curve if name == "valid/ndcg_at_10"] == training.values
 

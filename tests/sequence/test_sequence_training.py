@@ -152,7 +152,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(artifacts, tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         stage.run(cut)
     monkeypatch.undo()
-    (cut.scratch / "checkpoint.tmp").write_bytes(b"half a checkpoint")
+    (cut.scratch / "checkpoint.partial").write_bytes(b"half a checkpoint")
     counted = []
     monkeypatch.setattr(train, "_epoch", lambda *a, **n: counted.append(1) or real(*a, **n))
     stage.run(cut)
@@ -180,13 +180,13 @@ import torch
 from sequence_artifacts import make_context
 from bbqrec_core.sequence import stage, train
 torch.set_num_threads(1)
-save, done = train._save, []
+save, done = train.write_checkpoint, []
 def save_and_die(*arguments):
     save(*arguments)
     done.append(1)
     if len(done) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-train._save = save_and_die
+train.write_checkpoint = save_and_die
 inputs = {name: Path(sys.argv[2]) / name for name in ("ingest", "embed", "quantize", "prior")}
 stage.run(make_context(Path(sys.argv[1]), inputs, "killed", epochs=4))
 """
