@@ -75,7 +75,7 @@ STAGES = (
     ),
     Stage(
         "quantize",
-        version=6,
+        version=7,
         entry="bbqrec_core.quantization.stage:run",
         inputs=("ingest", "embed"),
         sections=("quantization", "seed"),

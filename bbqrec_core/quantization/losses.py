@@ -50,7 +50,7 @@ def shared_variance(s: torch.Tensor, b: torch.Tensor, generator: torch.Generator
     anew at each step, make smooth relations linear, and the regression is solved in closed form: unlike CLUB's network it is never
     behind, and there is nobody to mislead. It overfits a batch of hundreds, so its value is no share to be read off: with 16-dimensional s
     and nothing in common it is about -0.25 for 512 items, -0.7 for 128, and grows from there with what is shared. The share itself is
-    measured in `probes.py`.
+    measured in `probes.py`. Its gradient is of s alone: codes are made of b, and s is what can give way.
 
     Args:
         s: Of items in random order, normalised, float32 [n, dim(s)], n at least 2.
@@ -63,7 +63,7 @@ def shared_variance(s: torch.Tensor, b: torch.Tensor, generator: torch.Generator
     weights = (torch.randn(s.shape[1], RANDOM_FEATURES, generator=generator) / s.shape[1] ** 0.5).to(s.device)
     phases = (2 * math.pi * torch.rand(RANDOM_FEATURES, generator=generator)).to(s.device)
     features, half = torch.cos(s @ weights + phases), len(s) // 2
-    inputs, outputs = features - features[:half].mean(0), b - b[:half].mean(0)
+    inputs, outputs = features - features[:half].mean(0), (b - b[:half].mean(0)).detach()
     penalty = RIDGE * half * torch.eye(RANDOM_FEATURES, device=s.device)
     fitted = torch.linalg.solve(inputs[:half].T @ inputs[:half] + penalty, inputs[:half].T @ outputs[:half])
     error = (outputs[half:] - inputs[half:] @ fitted).square().sum()
