@@ -95,6 +95,13 @@ def test_shared_variance_by_its_definition():
     assert float(shared_variance(s, b, torch.Generator().manual_seed(6))) == pytest.approx(float(expected), rel=1e-4)
 
 
+def test_shared_variance_moves_s_and_leaves_b_which_codes_are_made_of():
+    torch.manual_seed(7)
+    s, b = torch.randn(40, 4, requires_grad=True), torch.randn(40, 3, requires_grad=True)
+    shared_variance(s, b, torch.Generator().manual_seed(8)).backward()
+    assert s.grad.abs().sum() > 0 and b.grad is None
+
+
 @pytest.mark.parametrize(("n", "varies"), [(2, True), (3, True), (2, False), (40, False)])
 def test_nothing_is_shared_where_b_does_not_vary_or_one_item_is_fitted(n, varies):
     torch.manual_seed(8)
