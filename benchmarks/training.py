@@ -36,7 +36,6 @@ from benchmarks.t5 import make_peer
 BEAMS, K = 20, 10
 AT_A_TIME = 256
 """Users searched for at once."""
-VALID = "valid/ndcg_at_10"
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def train_ours(subject: Subject, rounds: int, fields: dict[str, object] | None =
     seconds = seconds_an_epoch(lambda epochs: run(epochs, one), rounds)
     command.tell(f"ours: {seconds:.1f} s an epoch")
     model, curve = run(profile.sequence.epochs, subject.judges)
-    return Training(seconds, [(epoch * seconds, value) for epoch, name, value in curve if name == VALID], model.eval())
+    return Training(seconds, [(epoch * seconds, value) for epoch, name, value in curve if name == NDCG], model.eval())
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from bbqrec_core import schema
-from bbqrec_core.checkpoints import Progress
+from bbqrec_core.checkpoints import LOSS, Progress
 from bbqrec_core.curves import write_curve
 from bbqrec_core.dataset import EvalSplit, SequenceDataset, load_features
 from bbqrec_core.determinism import reproducible
@@ -159,7 +159,7 @@ def _write_similarity(path: Path, bias: SimilarityBias | None, shares: torch.Ten
 
 
 def _statistics(model: SequenceModel, catalogue: Catalogue, windows: Windows, progress: Progress) -> Statistics:
-    losses = [value for _, name, value in progress.curve if name == "train/loss"]
+    losses = [value for _, name, value in progress.curve if name == LOSS]
     bias = model.similarity
     return {
         "epochs_run": progress.epoch,
