@@ -4,12 +4,13 @@ Everything that trains or evaluates gets its data through here, without a Python
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bbqrec_core import schema
@@ -39,6 +40,11 @@ class EvalSplit:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def first(self, n: int) -> "EvalSplit":
+        """Its first n users."""
+        seen = self.seen_items[: self.seen_offsets[n]]
+        return EvalSplit(self.users[:n], self.histories[:n], self.targets[:n], self.seen_offsets[: n + 1], seen)
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,37 @@ class SequenceDataset:
             train_counts=np.bincount(items, minlength=n_items),
             valid=_eval_split(ingest / "valid.parquet", max_history),
             test=_eval_split(ingest / "test.parquet", max_history),
+        )
+
+    @classmethod
+    def load_refit(cls, ingest: Path, max_history: int, latest: int | None = None) -> "SequenceDataset":
+        """The same with validation among train, nobody left to validate on, and test as it is.
+
+        Args:
+            ingest: The artifact's directory.
+            max_history: As for `load`.
+            latest: How many of a user's latest items a sequence keeps, `ingest.split.max_history`; None = all.
+        """
+        held_out = cls.load(ingest, max_history)
+        table = pq.read_table(
+            ingest / "interactions.parquet",
+            columns=[schema.USER_IDX, schema.ITEM_IDX, "position"],
+            filters=pc.field("part") != "test",
+        )
+        users, items, position = (table[name].to_numpy().astype(np.int64) for name in table.column_names)
+        order = np.lexsort((position, users))
+        users, items = users[order], items[order]
+        known, counts = np.unique(users, return_counts=True)
+        if latest is not None:
+            left = np.repeat(np.cumsum(counts), counts) - np.arange(len(items))  # 1 = the user's last
+            items, counts = items[left <= latest], np.minimum(counts, latest)
+        return replace(
+            held_out,
+            train_users=known.astype(np.int32),
+            train_offsets=np.concatenate([[0], np.cumsum(counts)]),
+            train_items=items,
+            train_counts=np.bincount(items, minlength=held_out.n_items),
+            valid=held_out.valid.first(0),
         )
 
 

@@ -31,7 +31,7 @@ from bbqrec_core.gate_config import GatesConfig
 from bbqrec_core.ingest.config import IngestConfig, SourceConfig
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.report.config import ReportConfig
-from bbqrec_core.sequence.config import SequenceConfig
+from bbqrec_core.sequence.config import RefitConfig, SequenceConfig
 
 FOLDER_VARIABLE = "BBQREC_PROFILES"
 """Environment variable that names a folder of one's own profiles."""
@@ -93,6 +93,7 @@ class Profile(Section):
     embedding: EmbeddingConfig = EmbeddingConfig()
     quantization: QuantizationConfig = QuantizationConfig()
     sequence: SequenceConfig = SequenceConfig()
+    refit: RefitConfig = RefitConfig()
     baselines: BaselinesConfig = BaselinesConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: GatesConfig = GatesConfig()

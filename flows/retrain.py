@@ -14,6 +14,7 @@ from flows.parameters import Overrides
 from flows.pipeline import pipeline
 from flows.prior import prior
 from flows.quantize import quantize
+from flows.refit import refit
 from flows.register import register
 from flows.report import report
 from flows.shop import shop
@@ -28,6 +29,7 @@ FLOWS = {
     "quantize": quantize,
     "prior": prior,
     "train": train,
+    "refit": refit,
     "baselines": baselines,
     "evaluate": evaluate,
     "register": register,

@@ -98,10 +98,10 @@ def _facts(context: StageContext) -> dict[str, str]:
     facts |= {f"bbqrec.encoder.{modality}": about["name"] for modality, about in sorted(encoders.items())}
     facts |= {
         "bbqrec.profile": context.profile.name,
-        FINGERPRINT_TAG: context.input("train").name,
+        FINGERPRINT_TAG: _model(context).name,
         DATA_TAG: context.input("ingest").name,
-        SCORE_TAG: f"{statistics['evaluate']['ndcg_at_10']:.6f}",
-        LIFT_TAG: f"{statistics['evaluate']['ndcg_over_popularity'] or 0.0:.6f}",
+        SCORE_TAG: f"{statistics['evaluate']['registered_ndcg_at_10']:.6f}",
+        LIFT_TAG: f"{statistics['evaluate']['registered_ndcg_over_popularity'] or 0.0:.6f}",
         "bbqrec.items": str(statistics["ingest"]["items"]),
         "bbqrec.demo_encoder": str(any(about["is_demo_encoder"] for about in encoders.values())).lower(),
     }
@@ -111,6 +111,11 @@ def _facts(context: StageContext) -> dict[str, str]:
     if statistics["ingest"].get("partial"):
         facts[PARTIAL_TAG] = "true"
     return facts
+
+
+def _model(context: StageContext) -> Path:
+    """What is registered: the model that has learned from validation too, where the profile refits."""
+    return context.input("refit" if "refit" in context.inputs else "train")
 
 
 def _write_items(context: StageContext) -> Path:
@@ -138,7 +143,7 @@ def _log_and_register(context: StageContext, items: Path, name: str, facts: dict
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(PROJECT / "serving" / "model.py"),
-            artifacts={"model": str(context.input("train")), "items": str(items)},
+            artifacts={"model": str(_model(context)), "items": str(items)},
             code_paths=[str(PROJECT / "bbqrec_core"), str(PROJECT / "serving")],
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in REQUIREMENTS],
             signature=signature,

@@ -89,7 +89,8 @@ def _make(planned: PlannedStage, profile: Profile, store: ArtifactStore, environ
     with store.drafting(planned.ref) as draft:
         start = time.monotonic()
         context = StageContext(profile=profile, inputs=inputs, out=draft.out, scratch=draft.scratch)
-        statistics = run_stage_in_process(StageJob(planned.stage.entry, context, {**_threads(profile), **environment}))
+        own = {name: os.environ.get(name, value) for name, value in planned.stage.environment.items()}
+        statistics = run_stage_in_process(StageJob(planned.stage.entry, context, {**own, **_threads(profile), **environment}))
         seconds = round(time.monotonic() - start, 2)
         pq.write_table(pa.Table.from_pylist([statistics]), draft.out / STATISTICS)
         return store.commit(draft, {**planned.identity, **_versions(), "statistics": statistics, "seconds": seconds})

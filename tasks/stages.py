@@ -4,12 +4,13 @@ A stage's `version` is part of its fingerprint: raise it when a change in its so
 with what was recorded for that version, so that nobody forgets (`make stages` records anew).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from bbqrec_core.profile import Profile
 
-StageName = Literal["shop", "ingest", "embed", "quantize", "prior", "train", "baselines", "evaluate", "register", "report"]
+StageName = Literal["shop", "ingest", "embed", "quantize", "prior", "train", "refit", "baselines", "evaluate", "register", "report"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Stage:
         sources: Folders or files, from the project's root, that it reads other than by importing them: SQL, templates, weights. `version`
             stands for them, for the modules that `entry` imports, and for theirs (`tasks/stage_sources.py`).
         headline: What the summary says of it: a format string over its statistics.
+        environment: Variables of its process, unless the caller's environment has them.
     """
 
     name: str
@@ -34,7 +36,12 @@ class Stage:
     sections: tuple[str, ...]
     sources: tuple[str, ...]
     headline: str
+    environment: Mapping[str, str] = field(default_factory=dict)
 
+
+SLEEPING_THREADS = {"OMP_WAIT_POLICY": "passive"}
+"""Threads that wait for one another sleep and do not spin. Where another program keeps a core busy, spinning makes `quantize` several times
+slower, and on a free machine gains it nothing; `train` it does gain a third (docs/experiments.md)."""
 
 STAGES = (
     Stage(
@@ -81,6 +88,7 @@ STAGES = (
         sections=("quantization", "seed"),
         sources=(),
         headline="{distinct_ids:,} semantic IDs for {items:,} items",
+        environment=SLEEPING_THREADS,
     ),
     Stage(
         "prior",
@@ -101,6 +109,15 @@ STAGES = (
         headline="{epochs_run} epochs, validation NDCG@10 {valid_ndcg_at_10:.4f}",
     ),
     Stage(
+        "refit",
+        version=1,
+        entry="bbqrec_core.sequence.refit:run",
+        inputs=("ingest", "quantize", "train"),
+        sections=("sequence", "ingest.split.max_history", "seed"),
+        sources=(),
+        headline="{epochs_run} epochs on {interactions:,} interactions of train and validation",
+    ),
+    Stage(
         "baselines",
         version=6,
         entry="bbqrec_core.baselines.stage:run",
@@ -111,18 +128,18 @@ STAGES = (
     ),
     Stage(
         "evaluate",
-        version=2,
+        version=3,
         entry="bbqrec_core.evaluation.stage:run",
-        inputs=("ingest", "train", "baselines"),
+        inputs=("ingest", "train", "refit", "baselines"),
         sections=("evaluation", "seed"),
         sources=(),
         headline="{users_evaluated:,} users, test NDCG@10 {ndcg_at_10:.4f}",
     ),
     Stage(
         "register",
-        version=1,
+        version=2,
         entry="tasks.register:run",
-        inputs=("ingest", "embed", "quantize", "train", "evaluate"),
+        inputs=("ingest", "embed", "quantize", "train", "refit", "evaluate"),
         sections=("tracking", "name", "description", "source.note"),
         sources=("serving",),
         headline="{model_name} version {version}",
@@ -131,7 +148,7 @@ STAGES = (
         "report",
         version=4,
         entry="bbqrec_core.report.stage:run",
-        inputs=("shop", "ingest", "embed", "quantize", "prior", "train", "baselines", "evaluate"),
+        inputs=("shop", "ingest", "embed", "quantize", "prior", "train", "refit", "baselines", "evaluate"),
         sections=(
             "report",
             "name",
@@ -149,5 +166,6 @@ BY_NAME = {stage.name: stage for stage in STAGES}
 
 
 def pipeline(profile: Profile) -> list[Stage]:
-    """The stages of a profile in order: without `shop` where data is real."""
-    return [stage for stage in STAGES if stage.name != "shop" or profile.source.kind == "synthetic"]
+    """The stages of a profile in order: without `shop` where data is real, and without `refit` where the profile has it off."""
+    wanted = {"shop": profile.source.kind == "synthetic", "refit": profile.refit.enabled}
+    return [stage for stage in STAGES if wanted.get(stage.name, True)]

@@ -24,14 +24,14 @@ from bbqrec_core.evaluation.tables import (
 )
 from bbqrec_core.progress import track
 from bbqrec_core.recommender import Recommender
-from bbqrec_core.sequence.recommender import load_recommender
+from bbqrec_core.sequence.recommender import load_recommender, load_refitted
 from bbqrec_core.stage import StageContext, Statistics
 
 log = logging.getLogger(__name__)
 
 
 def run(context: StageContext) -> Statistics:
-    """Evaluate the trained model, the same without its prior, and every baseline.
+    """Evaluate the trained model, the same without its prior, every baseline, and what was refitted, if that stage ran.
 
     Files: `metrics.parquet`, `ranks.parquet`, `comparisons.parquet`, `examples.parquet`.
 
@@ -41,19 +41,24 @@ def run(context: StageContext) -> Statistics:
     device = str(choose_device(context.profile.compute.device))
     ours = load_recommender(context.input("train"), device)
     parts = [ours.without_prior()] if ours.has_helpers else []
-    return evaluate(context, [ours, *load_recommenders(context.input("baselines"), device)], parts)
+    refitted = load_refitted(context.input("refit"), device) if "refit" in context.inputs else []
+    return evaluate(context, [ours, *load_recommenders(context.input("baselines"), device)], parts, refitted)
 
 
-def evaluate(context: StageContext, recommenders: Sequence[Recommender], parts: Sequence[Recommender] = ()) -> Statistics:
+def evaluate(
+    context: StageContext, recommenders: Sequence[Recommender], parts: Sequence[Recommender] = (), refitted: Sequence[Recommender] = ()
+) -> Statistics:
     """Evaluate recommenders, of which the first is ours; see `run`.
 
     Args:
         context: The stage's.
         recommenders: Ours, then baselines.
         parts: Ours with something switched off: shown and compared like baselines, but never the best of them.
+        refitted: What has learned from validation too, ours first: on test alone, and never the best baseline either.
     """
     baselines = [recommender.name for recommender in recommenders[1:]]
-    recommenders = [recommenders[0], *parts, *recommenders[1:]]
+    knowing = {recommender.name for recommender in refitted}
+    recommenders = [recommenders[0], *parts, *recommenders[1:], *refitted]
     config, seed = context.profile.evaluation, context.profile.seed
     data = SequenceDataset.load(context.input("ingest"), max(1, *(recommender.max_history for recommender in recommenders)))
     _check(recommenders, data)
@@ -63,7 +68,8 @@ def evaluate(context: StageContext, recommenders: Sequence[Recommender], parts: 
     rankings: dict[str, dict[str, dict[bool, Ranking]]] = {"valid": {}, "test": {}}
     for recommender in track(recommenders, "ranking the catalogue, models", unit="models"):
         for name, split in (("valid", data.valid), ("test", data.test)):
-            rankings[name][recommender.name] = rank_split(recommender, split, HEADLINE_K)
+            if name == "test" or recommender.name not in knowing:
+                rankings[name][recommender.name] = rank_split(recommender, split, HEADLINE_K)
     test = rankings["test"]
     opponent = best_baseline(baselines, test)
 
@@ -77,7 +83,7 @@ def evaluate(context: StageContext, recommenders: Sequence[Recommender], parts: 
     pq.write_table(ranks_table(data.test, test), context.out / "ranks.parquet")
     pq.write_table(comparisons, context.out / "comparisons.parquet")
     pq.write_table(examples_table(data.test, test, shown, config.examples, seed), context.out / "examples.parquet")
-    return _statistics(ours, opponent, metrics, comparisons, data, test)
+    return _statistics(ours, refitted[0].name if refitted else ours, opponent, metrics, comparisons, data, test)
 
 
 def _check(recommenders: Sequence[Recommender], data: SequenceDataset) -> None:
@@ -93,7 +99,7 @@ def _check(recommenders: Sequence[Recommender], data: SequenceDataset) -> None:
 
 
 def _statistics(
-    ours: str, opponent: str | None, metrics: pa.Table, comparisons: pa.Table, data: SequenceDataset, test: Rankings
+    ours: str, registered: str, opponent: str | None, metrics: pa.Table, comparisons: pa.Table, data: SequenceDataset, test: Rankings
 ) -> Statistics:
     values: Mapping[tuple[str, str, bool, str], float] = {
         (row["split"], row["model"], row["masked"], row["metric"]): row["value"] for row in metrics.to_pylist()
@@ -114,6 +120,7 @@ def _statistics(
         "cold_targets": int(values["test", ours, True, "cold_targets"]),
     }
     popularity = values.get(("test", "popularity", True, HEADLINE))
+    to_register = values["test", registered, True, HEADLINE]
     best = values["test", opponent, True, HEADLINE] if opponent else None
     p_holm = [row["p_holm"] for row in comparisons.to_pylist() if row["baseline"] == opponent]
     statistics |= {
@@ -123,6 +130,9 @@ def _statistics(
         "best_baseline_p_holm": p_holm[0] if p_holm else None,
         "ndcg_over_popularity": own / popularity if popularity else None,  # against nothing no ratio says anything
         "ndcg_over_best_baseline": own / best if best else None,
+        "registered_ndcg_at_10": to_register,
+        "registered_ndcg_over_ours": to_register / own if own else 1.0,
+        "registered_ndcg_over_popularity": to_register / popularity if popularity else None,
         "null_metrics": pc.sum(pc.or_kleene(pc.is_null(metrics["value"]), pc.is_nan(metrics["value"]))).as_py(),
     }
     log.info("test NDCG@10: %s %.4f, best baseline %s %s", ours, own, opponent, "-" if best is None else f"{best:.4f}")

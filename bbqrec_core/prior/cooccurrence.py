@@ -211,6 +211,18 @@ class CoOccurrenceKnn:
         return cls(neighbours, tensors["counts"], KnnSettings(**description["settings"]), description["max_history"], device)
 
 
+def fit_knn(data: SequenceDataset, settings: KnnSettings, max_history: int) -> CoOccurrenceKnn:
+    """The kNN of a data set's train part, its settings given.
+
+    Args:
+        data: Train sequences.
+        settings: All of them.
+        max_history: Items of a history that vote.
+    """
+    neighbours = find_neighbours(train_pairs(data, settings.window), data.train_counts, settings)
+    return CoOccurrenceKnn(neighbours, data.train_counts, settings, max_history)
+
+
 def train_pairs(data: SequenceDataset, window: int) -> Pairs:
     """The pairs of a data set's train part; validation and test reach nothing here."""
     return collect_pairs(data.train_offsets, data.train_items, data.n_items, window)

@@ -102,3 +102,11 @@ class SequenceConfig(Section):
         if weight == 0 and info.data.get("dense_weight") == 0:
             raise ValueError("at least one head must remain: give `dense_weight` or `generative_weight` a value above 0")
         return weight
+
+
+class RefitConfig(Section):
+    """The chosen model once more, on train and validation together."""
+
+    enabled: bool = Field(
+        True, description="train as many epochs as validation picked on train and validation together; that model is registered"
+    )

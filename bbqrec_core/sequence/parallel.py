@@ -39,6 +39,7 @@ def train_on_devices(
     compute: "ComputeConfig",
     scratch: Path,
     identity: str,
+    epochs: int | None = None,
 ) -> Progress:
     """Train on as many devices as the profile says.
 
@@ -51,19 +52,21 @@ def train_on_devices(
         compute: Profile section `compute`.
         scratch: Where checkpoints are kept.
         identity: What exactly is being trained.
+        epochs: How many to make of those that the schedule is made for; None = all.
 
     Raises:
         StageError: As `train`, or there are fewer GPUs than the profile asks for.
     """
     if compute.devices == 1:
-        return train(model, windows, valid, config, seed, make_fabric(compute.device, config.precision), scratch, identity)
+        fabric = make_fabric(compute.device, config.precision)
+        return train(model, windows, valid, config, seed, fabric, scratch, identity, epochs=epochs)
     _enough_gpus(compute)
     strategy = DDPStrategy(start_method="spawn", forward_sync_buffers=False)
     fabric = make_fabric(compute.device, config.precision, compute.devices, strategy)
     with _log_of_children() as records:
         # As part of the function, since Fabric looks into arguments and takes no frozen dataclass.
         threads = max(1, torch.get_num_threads() // compute.devices)
-        error = fabric.launch(partial(_work, records, threads, model, (windows, valid, config, seed), (scratch, identity)))
+        error = fabric.launch(partial(_work, records, threads, model, (windows, valid, config, seed), (scratch, identity), epochs))
     if error is not None:
         raise error
     # Not by the pipe from the processes, which is too narrow for weights: the last checkpoint holds all that training came to.
@@ -90,6 +93,7 @@ def _work(
     model: SequenceModel,
     task: tuple[Windows, EvalSplit, SequenceConfig, int],
     kept: tuple[Path, str],
+    epochs: int | None,
     fabric: Fabric,
 ) -> BBQRecError | None:
     """What each process does; the first one's error, if any, goes back."""
@@ -98,7 +102,7 @@ def _work(
         logging.getLogger().setLevel(logging.INFO)
         logging.getLogger().addHandler(QueueHandler(records))
     try:
-        train(copy.deepcopy(model), *task, fabric, *kept)  # what came lies in memory that the processes share
+        train(copy.deepcopy(model), *task, fabric, *kept, epochs=epochs)  # what came lies in memory that the processes share
     except BBQRecError as error:
         return error
     return None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from bbqrec_core.recommender import Recommender
 from bbqrec_core.sequence.artifact import TrainedModel, load_model
 from bbqrec_core.sequence.content import CONTENT
 from bbqrec_core.sequence.mixture import Scores, batches
@@ -13,6 +14,8 @@ from bbqrec_core.sequence.prior import PRIOR
 from bbqrec_core.sequence.search import beam_search, best
 
 NAME = "BBQRec"
+REFITTED = "refitted"
+"""What a model that has learned from validation too adds to its name."""
 
 
 class SequenceRecommender:
@@ -132,6 +135,15 @@ def load_recommender(
 ) -> SequenceRecommender:
     """Load what the stage `train` wrote; see `load_model` for the errors."""
     return SequenceRecommender(load_model(folder, expected_codes, expected_items), device)
+
+
+def load_refitted(folder: Path, device: str = "cpu") -> list[Recommender]:
+    """What the stage `refit` wrote, under names of their own: the model and, if there is one, the kNN in it by itself."""
+    model = load_recommender(folder, device)
+    refitted: list[Recommender] = [model] if model.prior is None else [model, model.prior.knn.to(device)]
+    for recommender in refitted:
+        recommender.name = f"{recommender.name} {REFITTED}"
+    return refitted
 
 
 def _without(scores: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:

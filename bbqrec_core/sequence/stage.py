@@ -103,16 +103,43 @@ def fit(
         helpers: What can have a say beside the heads.
         scratch: Where checkpoints are kept.
     """
-    config, seed, compute = profile.sequence, profile.seed, profile.compute
+    config = profile.sequence
     windows = Windows.cut(data.train_offsets, data.train_items, config.max_history)
-    selection = sample_users(data.valid, config.selection_users, seed)
+    selection = sample_users(data.valid, config.selection_users, profile.seed)
+    model, progress = train_model(profile, windows, selection, catalogue, similarity, scratch)
+    fitted = fit_mixture(model, sample_users(data.valid, config.mixture_users, profile.seed), config, helpers)
+    return Fit(TrainedModel(model.cpu(), *fitted, {}), progress, windows, selection)
+
+
+def train_model(
+    profile: "Profile",
+    windows: Windows,
+    selection: EvalSplit,
+    catalogue: Catalogue,
+    similarity: SimilaritySpec | None,
+    scratch: Path,
+    epochs: int | None = None,
+) -> tuple[SequenceModel, Progress]:
+    """Make a model and train it.
+
+    Args:
+        profile: Its sections `sequence` and `compute` and its seed count.
+        windows: What it is trained on.
+        selection: Validation users who pick the epoch; nobody = the last one is kept.
+        catalogue: The items' codes.
+        similarity: From `similarity_spec`; None = attention is not reweighted.
+        scratch: Where checkpoints are kept.
+        epochs: How many to make of those that the schedule is made for; None = all.
+
+    Returns:
+        The model, in evaluation mode, where it was trained; and how training went.
+    """
+    config, seed = profile.sequence, profile.seed
     with reproducible(seed):
         model = SequenceModel(config, catalogue, similarity)
     identity = identity_of(config, seed, catalogue.digest(), windows, selection)
-    progress = train_on_devices(model, windows, selection, config, seed, compute, scratch, identity)
-    model.eval()
-    fitted = fit_mixture(model, sample_users(data.valid, config.mixture_users, seed), config, helpers)
-    return Fit(TrainedModel(model.cpu(), *fitted, {}), progress, windows, selection)
+    progress = train_on_devices(model, windows, selection, config, seed, profile.compute, scratch, identity, epochs)
+    return model.eval(), progress
 
 
 def fit_mixture(

@@ -58,6 +58,7 @@ def train(
     scratch: Path,
     identity: str,
     after_epoch: Callable[[int], None] | None = None,
+    epochs: int | None = None,
 ) -> Progress:
     """Train until patience or epochs run out; afterwards `model` holds the best epoch's weights, or their average if one is kept.
 
@@ -71,6 +72,7 @@ def train(
         scratch: Where checkpoints are kept, one per epoch, each replacing the last.
         identity: What exactly is being trained; a checkpoint of anything else is ignored.
         after_epoch: Called with the number of epochs done, once their checkpoint is on disk.
+        epochs: How many to make of those that the schedule is made for; None = all.
 
     Raises:
         StageError: There is nothing to train on, or the loss stopped being a number.
@@ -91,13 +93,13 @@ def train(
         for name, part in stateful.items():
             part.load_state_dict(state[name])
         best = state["best"]
-        log.info("resuming after epoch %d of %d", progress.epoch, config.epochs)
+        log.info("resuming after epoch %d of %d", progress.epoch, epochs or config.epochs)
     epochs_done = cast(torch.Tensor, fabric.all_reduce(torch.tensor(float(progress.epoch), device=fabric.device), reduce_op="sum"))
     if epochs_done != progress.epoch * fabric.world_size:
         raise StageError(f"Processes that train together read different checkpoints from {scratch}.", "Delete that folder and run again.")
     steps = -(-len(windows) // config.batch_size)
-    epochs: Iterable[int] = range(progress.epoch + 1, config.epochs + 1)
-    for epoch in track(epochs, "training, epochs", unit="epoch") if fabric.is_global_zero else epochs:
+    to_do: Iterable[int] = range(progress.epoch + 1, (epochs or config.epochs) + 1)
+    for epoch in track(to_do, "training, epochs", unit="epoch") if fabric.is_global_zero else to_do:
         if epoch - 1 - progress.best_epoch >= config.patience and len(valid):
             log.info("no better validation NDCG@10 for %d epochs: stopping after epoch %d", config.patience, epoch - 1)
             break

@@ -143,6 +143,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("TRN-002", "critical", "valid_ndcg_at_10", 0, 1, "The validation metric must be a number."),
         Rule("TRN-003", "critical", "epochs_run", 1, None, "Nothing was trained."),
     ),
+    "refit": (
+        Rule("RFT-001", "critical", "nan_parameters", 0, 0, "The training diverged."),
+        Rule("RFT-002", "critical", "epochs_run", 1, None, "Nothing was trained."),
+    ),
     "baselines": (Rule("BAS-001", "critical", "nan_values", 0, 0, "A baseline that gives NaN is broken."),),
     "evaluate": (
         Rule("EVA-001", "critical", "users_evaluated", "min_users_evaluated", None, "Too few users to trust a metric."),
@@ -152,6 +156,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "EVA-004", "warning", "ndcg_over_best_baseline", "min_ndcg_of_best_baseline", None, "The model does not beat the best baseline."
         ),
         Rule("EVA-005", "critical", "null_metrics", 0, 0, "Every metric of every model must be a number."),
+        Rule(
+            "EVA-006",
+            "warning",
+            "registered_ndcg_over_ours",
+            0.95,
+            None,
+            "Learning from validation too made the registered model worse; `refit: {enabled: false}` in the profile registers the other.",
+        ),
     ),
     "register": (
         Rule("REG-001", "critical", "recommendations_checked", 1, None, "The registered model must load by its alias and recommend."),

@@ -41,3 +41,8 @@ def sleeps_with_a_child(context):
     child.start()
     (context.scratch / "pids").write_text(f"{os.getpid()} {child.pid}")
     time.sleep(120)
+
+
+def tells_how_threads_wait(context):
+    (context.out / "waiting").write_text(os.environ["OMP_WAIT_POLICY"])
+    return {"users": 7, "share": 1.0}

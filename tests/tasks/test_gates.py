@@ -23,6 +23,7 @@ GOOD = {
         "ndcg_over_popularity": 1.5,
         "ndcg_over_best_baseline": 1.1,
         "null_metrics": 0,
+        "registered_ndcg_over_ours": 1.05,
     },
     "quantize": {
         "repaired_collision_share": 0.0,
@@ -70,6 +71,7 @@ def test_collisions_stop_the_pipeline_unless_they_were_published(changes, severi
         ("evaluate", {"ndcg_at_10": float("inf")}, ["EVA-002"]),
         ("evaluate", {"null_metrics": 1}, ["EVA-005"]),
         ("evaluate", {"null_metrics": None}, ["EVA-005"]),
+        ("evaluate", {"registered_ndcg_over_ours": 0.9}, ["EVA-006"]),
     ],
 )
 def test_a_metric_must_be_a_number(stage, changes, codes):

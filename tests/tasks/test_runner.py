@@ -55,6 +55,16 @@ def test_makes_once_then_finds(store):
     assert [warning.split()[0] for warning in again.gate.warnings] == ["TST-002"]
 
 
+@pytest.mark.parametrize(("given", "told"), [(None, "passive"), ("active", "active")])
+def test_a_stage_s_process_has_its_variables_unless_the_user_set_them(store, monkeypatch, given, told):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    plan = planned("tells_how_threads_wait")
+    made = run_stage(replace(plan, stage=replace(plan.stage, environment={"OMP_WAIT_POLICY": "passive"})), PROFILE, store)
+    assert (made.artifact.path / "waiting").read_text() == told
+
+
 def test_an_input_is_handed_over_only_with_a_passed_gate(store):
     first = run_stage(planned("counts"), PROFILE, store)
     second = run_stage(planned("counts", fingerprint="f2", inputs={"count": first.artifact.ref}), PROFILE, store)
