@@ -54,7 +54,7 @@ def evaluate(
         context: The stage's.
         recommenders: Ours, then baselines.
         parts: Ours with something switched off: shown and compared like baselines, but never the best of them.
-        refitted: What has learned from validation too, ours first: on test alone, and never the best baseline either.
+        refitted: What has learned from validation too, ours first: on test alone, and nobody's rival.
     """
     baselines = [recommender.name for recommender in recommenders[1:]]
     knowing = {recommender.name for recommender in refitted}
@@ -77,7 +77,8 @@ def evaluate(
         metrics_table(name, split, data, rankings[name], ks, seed, config.bootstrap_samples)
         for name, split in (("valid", data.valid), ("test", data.test))
     )
-    comparisons = comparisons_table(ours, test, seed, config.bootstrap_samples, config.permutation_samples)
+    rivals = {name: ranked for name, ranked in test.items() if name not in knowing}
+    comparisons = comparisons_table(ours, rivals, seed, config.bootstrap_samples, config.permutation_samples)
     shown = [ours, opponent] if opponent else [ours]
     pq.write_table(metrics, context.out / "metrics.parquet")
     pq.write_table(ranks_table(data.test, test), context.out / "ranks.parquet")

@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bbqrec_core.report import charts
-from bbqrec_core.report.naming import OURS, count, data, decimals, is_ours, metric_name, p_value, signed
+from bbqrec_core.report.naming import OURS, count, data, decimals, is_ours, is_refitted, metric_name, p_value, signed
 from bbqrec_core.report.reading import Rows
 from bbqrec_core.report.tables import Figure, Table
 from bbqrec_core.report.verdict import HEADLINE, headline_comparisons, headline_rows
@@ -49,7 +49,10 @@ def build_results(metrics: Rows, comparisons: Rows) -> ResultsSection:
     picture = charts.interval_bars(
         bars, "NDCG@10, test split, seen items masked", f"NDCG@10 by model with intervals. Best: {best.name}, {decimals(best.value)}."
     )
-    chart = Figure(picture, "NDCG@10 on the test split, seen items masked", "Whiskers are 95 % bootstrap intervals over users.")
+    note = "Whiskers are 95 % bootstrap intervals over users."
+    if any(is_refitted(bar.name) for bar in bars):
+        note += " Refitted models have learned from validation too, as the registered one has; they are not compared with the others."
+    chart = Figure(picture, "NDCG@10 on the test split, seen items masked", note)
     # The foreseen ones in this order, then whatever else there is: nothing is dropped.
     keys = dict.fromkeys(
         [("test", True), ("test", False), ("valid", True), ("valid", False), *((row["split"], row["masked"]) for row in metrics)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bbqrec_core.errors import StageError
-from bbqrec_core.report.naming import OURS, decimals, is_ours, p_value, signed
+from bbqrec_core.report.naming import OURS, decimals, is_ours, is_refitted, p_value, signed
 from bbqrec_core.report.reading import Rows
 
 HEADLINE = "ndcg_at_10"
@@ -49,7 +49,7 @@ def find_ours(models: Sequence[str]) -> str:
 
 def find_best_baseline(metrics: Rows) -> str:
     """The baseline with the highest test NDCG@10, seen items masked; empty without any."""
-    headline = {row["model"]: row["value"] for row in headline_rows(metrics) if not is_ours(row["model"])}
+    headline = {row["model"]: row["value"] for row in headline_rows(metrics) if not (is_ours(row["model"]) or is_refitted(row["model"]))}
     return max(sorted(headline), key=headline.__getitem__, default="")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from bbqrec_core import schema
 from bbqrec_core.recommender import Recommender
 from bbqrec_core.sequence.artifact import TrainedModel, load_model
 from bbqrec_core.sequence.content import CONTENT
@@ -14,8 +15,6 @@ from bbqrec_core.sequence.prior import PRIOR
 from bbqrec_core.sequence.search import beam_search, best
 
 NAME = "BBQRec"
-REFITTED = "refitted"
-"""What a model that has learned from validation too adds to its name."""
 
 
 class SequenceRecommender:
@@ -142,7 +141,7 @@ def load_refitted(folder: Path, device: str = "cpu") -> list[Recommender]:
     model = load_recommender(folder, device)
     refitted: list[Recommender] = [model] if model.prior is None else [model, model.prior.knn.to(device)]
     for recommender in refitted:
-        recommender.name = f"{recommender.name} {REFITTED}"
+        recommender.name = f"{recommender.name} {schema.REFITTED}"
     return refitted
 
 

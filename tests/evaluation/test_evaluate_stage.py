@@ -107,6 +107,28 @@ def test_a_part_of_ours_is_shown_and_compared_but_never_the_opponent(tmp_path: P
     assert rows[part.name]["difference"] == 0
 
 
+def test_what_was_refitted_is_ranked_for_test_alone_and_tells_of_what_is_registered(tmp_path: Path, ingest: Path) -> None:
+    data = SequenceDataset.load(ingest, 3)
+    context = StageContext(load_profile("demo"), {"ingest": ingest}, tmp_path, tmp_path)
+    weak, strong = Popularity(data.train_counts), Oracle(name="BBQRec refitted")
+    weak.name = "BBQRec"
+    statistics = evaluate(context, [weak, Renamed(data.train_counts)], [], [strong])
+    assert statistics["best_baseline"] == "same again" and statistics["models_evaluated"] == 3
+    assert statistics["registered_ndcg_at_10"] > statistics["ndcg_at_10"]
+    ratio = statistics["registered_ndcg_at_10"] / statistics["ndcg_at_10"]
+    assert statistics["registered_ndcg_over_ours"] == pytest.approx(ratio)
+    rows = pq.read_table(tmp_path / "metrics.parquet").to_pylist()
+    assert {row["model"] for row in rows if row["split"] == "valid"} == {"BBQRec", "same again"}
+    assert {row["model"] for row in rows if row["split"] == "test"} == {"BBQRec", "same again", "BBQRec refitted"}
+    assert pq.read_table(tmp_path / "comparisons.parquet")["baseline"].to_pylist() == ["same again"]
+
+
+def test_without_refitting_ours_is_registered(tmp_path: Path, ingest: Path) -> None:
+    statistics = evaluated(tmp_path, ingest)
+    assert statistics["registered_ndcg_at_10"] == statistics["ndcg_at_10"] and statistics["registered_ndcg_over_ours"] == 1
+    assert statistics["registered_ndcg_over_popularity"] == statistics["ndcg_over_popularity"]
+
+
 def test_examples_recommend_nothing_seen(tmp_path: Path, ingest: Path) -> None:
     evaluated(tmp_path, ingest)
     rows = pq.read_table(tmp_path / "out" / "examples.parquet").to_pylist()

@@ -100,7 +100,7 @@ def test_a_second_run_redoes_nothing_and_says_so(tiny_home, prefect_api):
     before, runs = data_files(tiny_home), mlflow_rows(tiny_home, "SELECT count(*) FROM runs")
     result = run(tiny_home, prefect_api)
     assert cached(result) == NAMES and made(result) == []
-    assert "0 stages made, 10 cached" in result.stdout
+    assert "0 stages made, 11 cached" in result.stdout
     assert data_files(tiny_home) == before
     assert mlflow_rows(tiny_home, "SELECT count(*) FROM runs") == runs
 
@@ -108,7 +108,19 @@ def test_a_second_run_redoes_nothing_and_says_so(tiny_home, prefect_api):
 def test_changing_the_learning_rate_retrains_and_embeds_nothing(tiny_home, prefect_api):
     result = run(tiny_home, prefect_api, "--set", "sequence.learning_rate=0.004")
     assert cached(result) == ["shop", "ingest", "embed", "quantize", "prior", "baselines"]
-    assert made(result) == ["train", "evaluate", "register", "report"]
+    assert made(result) == ["train", "refit", "evaluate", "register", "report"]
+
+
+def test_what_is_registered_has_learned_from_validation_too_unless_the_profile_says_no(tiny_home, prefect_api):
+    store = ArtifactStore(tiny_home)
+    registered = set(registry(tiny_home)[0])
+    assert registered & {ref.fingerprint for ref in store.entries() if ref.stage == "refit"}
+    trained = {ref.fingerprint for ref in store.entries() if ref.stage == "train"}
+    assert not registered & trained
+    result = run(tiny_home, prefect_api, "--set", "refit.enabled=false")
+    assert cached(result) == ["shop", "ingest", "embed", "quantize", "prior", "train", "baselines"]
+    assert made(result) == ["evaluate", "register", "report"] and "refitted" not in result.stdout
+    assert len(set(registry(tiny_home)[0]) & trained) == 1
 
 
 def test_a_run_ends_after_the_stage_it_is_told_to(prefect_api, tmp_path):

@@ -88,6 +88,12 @@ def write_sequences(folder: Path, rng: np.random.Generator, relabel: np.ndarray,
     valid = [index, [h[:-2] for h in histories], np.array([h[-2] for h in histories], dtype=np.int32)]
     pq.write_table(pa.table(valid, schema=schema.EVAL_SEQUENCES), folder / "valid.parquet")
     pq.write_table(pa.table([index, [h[:-1] for h in histories], targets], schema=schema.EVAL_SEQUENCES), folder / "test.parquet")
+    rows = [
+        {"user_idx": user, "item_idx": int(item), "position": place, "part": {-1: "test", -2: "valid"}.get(place - len(history), "train")}
+        for user, (history, target) in enumerate(zip(histories, targets, strict=True))
+        for place, item in enumerate([*history[:-1], target])
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema.INTERACTIONS), folder / "interactions.parquet")
 
 
 def make_artifacts(root: Path, users: int = 150, seed: int = 5, relabel: np.ndarray | None = None, test_seed: int = 0) -> dict[str, Path]:

@@ -10,7 +10,7 @@ from bbqrec_core.quantization.config import PREVIOUS, PREVIOUS_INGEST
 from bbqrec_core.store import ArtifactStore
 from tasks.plan import make_plan
 
-STAGES = ("ingest", "embed", "quantize", "prior", "train", "baselines", "evaluate", "register")
+STAGES = ("ingest", "embed", "quantize", "prior", "train", "refit", "baselines", "evaluate", "register")
 
 
 @pytest.fixture
