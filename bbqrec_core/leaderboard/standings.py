@@ -47,7 +47,7 @@ class Standing:
         model: Its name.
         ours: Whether it is our model, with something changed perhaps.
         values: By masking and metric ("ndcg", "recall").
-        difference: Its NDCG@10 with seen items masked, less our model's; None for our model itself.
+        difference: Its NDCG@10 with seen items masked, less our model's; None for ours itself and for what learned from validation too.
         p: Of that difference, a paired permutation test, after Holm's correction over all models of the split.
         seeds: How many runs stand behind it.
     """
@@ -108,7 +108,8 @@ def rank_models(runs: Mapping[str, Sequence[PerUser]], ours: str, own: Sequence[
     if len(counts) != 1:
         raise ArtifactError(f"The runs ranked for different numbers of users: {sorted(counts)}.", "Leave the profile alone between runs.")
     means = {model: {key: np.mean([run[key] for run in entries], axis=0) for key in entries[0]} for model, entries in runs.items()}
-    compared = compare_with(ours, {model: values[True, "ndcg"] for model, values in means.items()}, seed)
+    rivals = {model: values[True, "ndcg"] for model, values in means.items() if not model.endswith(f" {schema.REFITTED}")}
+    compared = compare_with(ours, rivals, seed)
     standings = []
     for model, entries in runs.items():
         keys = list(means[model])

@@ -92,11 +92,18 @@ def build_training(inputs: Inputs, models: Sequence[str]) -> TrainingSection | N
         inputs: Artifacts.
         models: Names of the evaluated models.
     """
-    curves = {stage: read_curves(inputs.rows(stage, "curve.parquet") or []) for stage in ("train", "prior", "baselines", "quantize")}
+    curves = {
+        stage: read_curves(inputs.rows(stage, "curve.parquet") or []) for stage in ("train", "refit", "prior", "baselines", "quantize")
+    }
     if not any(curves.values()):
         return None
     groups = [
         CurveGroup("Sequence model", "", _panels(curves["train"], "ours", models)),
+        CurveGroup(
+            "Sequence model, refitted",
+            "Train and validation together, as many epochs as validation picked.",
+            _panels(curves["refit"], "ours", models),
+        ),
         CurveGroup(
             "Prior",
             "Settings tried one after the other; the last are judged by all validation users.",

@@ -10,6 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from filelock import FileLock
 
 from bbqrec_core.errors import ServiceError
 from tasks.lifeline import die_with_parent, tethered
@@ -35,12 +38,13 @@ def temporary_prefect_server(meanwhile: Callable[[], object] = lambda: None) -> 
     address = f"http://{HOST}:{port}/api"
     environment = {**os.environ, "PREFECT_API_URL": address, "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     command = [sys.executable, "-m", "tasks.services.temporary", str(port)]
-    with tethered(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, env=environment) as server:
+    with _starting() as starting, tethered(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, env=environment) as server:
         before = os.environ.get("PREFECT_API_URL")
         os.environ["PREFECT_API_URL"] = address
         try:
             meanwhile()
             _wait(server, address)
+            starting.release()
             yield address
         finally:
             _deliver()
@@ -48,6 +52,13 @@ def temporary_prefect_server(meanwhile: Callable[[], object] = lambda: None) -> 
                 del os.environ["PREFECT_API_URL"]
             else:
                 os.environ["PREFECT_API_URL"] = before
+
+
+def _starting() -> FileLock:
+    """Held while a server comes up: the first one in a home makes its database, and no other may be doing so too."""
+    folder = Path(os.environ["PREFECT_HOME"])
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "starting.lock")
 
 
 def _wait(server: "subprocess.Popen[str]", address: str) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,3 +116,24 @@ def test_a_server_asked_for_that_does_not_answer_is_an_error(home: Path, monkeyp
     monkeypatch.setenv("PREFECT_API_URL", address)
     with pytest.raises(ServiceError, match="PREFECT_API_URL is"):
         running_prefect_server()
+
+
+BEGIN = """
+from cli import environment
+environment.apply()
+from tasks.services.temporary import temporary_prefect_server
+with temporary_prefect_server() as address:
+    print(address)
+"""
+
+
+def test_runs_that_begin_at_once_in_an_empty_home_all_get_a_server(tmp_path: Path) -> None:
+    """The first server makes the database; without waiting for it the others find it half made."""
+    wanted = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"} | {"BBQREC_HOME": str(tmp_path)}
+    runs = [
+        subprocess.Popen([sys.executable, "-c", BEGIN], env=wanted, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    told = [run.communicate(timeout=240) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], told
+    assert len({out for out, _ in told}) == 3 and (tmp_path / "prefect" / "prefect.db").exists()

@@ -146,6 +146,7 @@ def test_standings_are_means_over_seeds_beside_ours():
         "BBQRec": [per_user(list(run)) for run in ours],
         "worse": [per_user(list(run - 0.1)) for run in ours],
         "equal": [per_user(list(run)) for run in ours],
+        "equal refitted": [per_user(list(run + 0.1)) for run in ours],
     }
     standings = {standing.model: standing for standing in rank_models(runs, "BBQRec", ["BBQRec"], 1)}
     assert list(standings)[-1] == "worse"
@@ -157,6 +158,8 @@ def test_standings_are_means_over_seeds_beside_ours():
     assert standings["worse"].difference == pytest.approx(-0.1)
     assert standings["worse"].p is not None and standings["worse"].p < 0.01
     assert standings["equal"].p == 1.0
+    assert next(iter(standings)) == "equal refitted"
+    assert (standings["equal refitted"].difference, standings["equal refitted"].p) == (None, None)  # it has learned from validation too
     with pytest.raises(ArtifactError, match="different numbers"):
         rank_models({"BBQRec": [per_user([0.1, 0.2])], "other": [per_user([0.1])]}, "BBQRec", [], 1)
 
