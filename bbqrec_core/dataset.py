@@ -41,10 +41,9 @@ class EvalSplit:
     def __len__(self) -> int:
         return len(self.users)
 
-    def first(self, n: int) -> "EvalSplit":
-        """Its first n users."""
-        seen = self.seen_items[: self.seen_offsets[n]]
-        return EvalSplit(self.users[:n], self.histories[:n], self.targets[:n], self.seen_offsets[: n + 1], seen)
+    def nobody(self) -> "EvalSplit":
+        """The same without any user."""
+        return EvalSplit(self.users[:0], self.histories[:0], self.targets[:0], self.seen_offsets[:1], self.seen_items[:0])
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class SequenceDataset:
             train_offsets=np.concatenate([[0], np.cumsum(counts)]),
             train_items=items,
             train_counts=np.bincount(items, minlength=held_out.n_items),
-            valid=held_out.valid.first(0),
+            valid=held_out.valid.nobody(),
         )
 
 

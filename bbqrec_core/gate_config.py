@@ -32,4 +32,7 @@ class GatesConfig(Section):
     max_largest_code_share: Share = Field(0.25, description="warning: items on the most used first-level code")
     min_users_evaluated: int = Field(50, ge=1, description="critical: users in the test split")
     min_ndcg_of_popularity: float = Field(1.0, ge=0, description="warning: NDCG@10 relative to popularity's")
+    min_ndcg_of_ours: float = Field(
+        0.95, ge=0, description="warning: NDCG@10 of the registered model relative to that of the one that has not learned from validation"
+    )
     min_ndcg_of_best_baseline: float = Field(1.0, ge=0, description="warning: NDCG@10 relative to the best baseline's")

@@ -22,8 +22,6 @@ IMAGE = "image"
 MODALITIES = (TEXT, IMAGE)
 FUSED = "fused"
 
-REFITTED = "refitted"
-"""Last word of the name of a model that has learned from validation too, in every table of models."""
 
 RAW_INTERACTIONS = pa.schema(
     [

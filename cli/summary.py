@@ -5,7 +5,6 @@ import shlex
 from rich.table import Table
 from rich.text import Text
 
-from bbqrec_core.schema import REFITTED
 from cli.console import out
 from tasks.summary import Summary
 
@@ -16,8 +15,8 @@ def print_summary(summary: Summary, seconds: float, pages: str) -> None:
     out.print(_stages(summary))
     if summary.models:
         out.print(_models(summary))
-        if any(line.name.endswith(REFITTED) for line in summary.models):
-            out.print("Refitted models have learned from validation too, as the registered one has.", style="dim")
+        if summary.about_models:
+            out.print(summary.about_models, style="dim")
     if summary.note:
         out.print(f"About this data: {summary.note}", style="yellow", soft_wrap=True)
     for encoder in summary.encoders:

@@ -81,7 +81,8 @@ def _chapter(spec: Leaderboard, split: Split, published: list[Published]) -> Cha
         for model, measured in _evaluate(split, change).items():
             runs.setdefault(model, []).append(measured)
         for variant in spec.variants:
-            runs.setdefault(variant.name, []).append(_evaluate(split, merge(change, variant.set))[NAME])
+            only_trained = {**change, "refit": {"enabled": False}}
+            runs.setdefault(variant.name, []).append(_evaluate(split, merge(only_trained, variant.set))[NAME])
     own = [model for model in runs if model.startswith(NAME)] + [variant.name for variant in spec.variants]
     standings = rank_models(runs, NAME, own, seeds[0])
     data = SequenceDataset.load(_artifact(split, {"seed": seeds[0], "data_seed": data_seed}, "ingest"), 1)

@@ -1,7 +1,7 @@
-"""The stage `register`: puts the trained model into MLflow's registry, asks it for recommendations, and decides on `champion`.
+"""The stage `register`: puts the model into MLflow's registry, asks it for recommendations, and decides on `champion`.
 
-A version is found again by its fingerprint, that of the trained model: running twice, or after a crash at any line, ends with one version
-per fingerprint. It is the one stage whose output lives outside the store, so `registration_holds` tells whether that is still there.
+A version is found again by its fingerprint, that of the model's artifact: running twice, or after a crash at any line, ends with one
+version per fingerprint. It is the one stage whose output lives outside the store: `registration_holds` tells whether that is still there.
 """
 
 import contextlib
@@ -101,7 +101,7 @@ def _facts(context: StageContext) -> dict[str, str]:
         FINGERPRINT_TAG: _model(context).name,
         DATA_TAG: context.input("ingest").name,
         SCORE_TAG: f"{statistics['evaluate']['registered_ndcg_at_10']:.6f}",
-        LIFT_TAG: f"{statistics['evaluate']['registered_ndcg_over_popularity'] or 0.0:.6f}",
+        LIFT_TAG: f"{statistics['evaluate']['ndcg_over_popularity'] or 0.0:.6f}",
         "bbqrec.items": str(statistics["ingest"]["items"]),
         "bbqrec.demo_encoder": str(any(about["is_demo_encoder"] for about in encoders.values())).lower(),
     }

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from bbqrec_core.data_note import data_note
 from bbqrec_core.profile import Profile
+from bbqrec_core.refitted import NOTE, is_refitted
 from bbqrec_core.stage import Statistics
 from tasks.runner import StageOutcome
 from tasks.stages import BY_NAME
@@ -72,6 +73,13 @@ class Summary(BaseModel):
     encoders: list[str]
 
     @property
+    def about_models(self) -> str:
+        """What a reader of the metrics must know, or nothing."""
+        if not any(is_refitted(line.name) for line in self.models):
+            return ""
+        return NOTE if self.model_version is None else f"{NOTE} The registered model is a refitted one."
+
+    @property
     def model_uri(self) -> str:
         """The version's address in MLflow, by its alias where it has one."""
         return f"models:/{self.model_name}" + (f"@{self.model_alias}" if self.model_alias else f"/{self.model_version}")
@@ -94,7 +102,7 @@ class Summary(BaseModel):
         )
         return (
             f"## {self.profile}: {self.model_name} {self.standing}{self._notes()}\n\n"
-            f"| model | NDCG@10 | Recall@10 | NDCG@10, seen not masked |\n| --- | --- | --- | --- |\n{models}\n\n"
+            f"| model | NDCG@10 | Recall@10 | NDCG@10, seen not masked |\n| --- | --- | --- | --- |\n{models}\n\n{self.about_models}\n\n"
             f"| stage | time | made |\n| --- | --- | --- |\n{stages}\n\nReport: `{self.report}`\n"
         )
 

@@ -24,6 +24,7 @@ from bbqrec_core.evaluation.tables import (
 )
 from bbqrec_core.progress import track
 from bbqrec_core.recommender import Recommender
+from bbqrec_core.refitted import is_refitted, refitted
 from bbqrec_core.sequence.recommender import load_recommender, load_refitted
 from bbqrec_core.stage import StageContext, Statistics
 
@@ -41,12 +42,14 @@ def run(context: StageContext) -> Statistics:
     device = str(choose_device(context.profile.compute.device))
     ours = load_recommender(context.input("train"), device)
     parts = [ours.without_prior()] if ours.has_helpers else []
-    refitted = load_refitted(context.input("refit"), device) if "refit" in context.inputs else []
-    return evaluate(context, [ours, *load_recommenders(context.input("baselines"), device)], parts, refitted)
+    baselines = load_recommenders(context.input("baselines"), device)
+    known = {refitted(recommender.name) for recommender in (ours, *baselines)}
+    again = load_refitted(context.input("refit"), device) if "refit" in context.inputs else []
+    return evaluate(context, [ours, *baselines], parts, [recommender for recommender in again if recommender.name in known])
 
 
 def evaluate(
-    context: StageContext, recommenders: Sequence[Recommender], parts: Sequence[Recommender] = (), refitted: Sequence[Recommender] = ()
+    context: StageContext, recommenders: Sequence[Recommender], parts: Sequence[Recommender] = (), again: Sequence[Recommender] = ()
 ) -> Statistics:
     """Evaluate recommenders, of which the first is ours; see `run`.
 
@@ -54,11 +57,10 @@ def evaluate(
         context: The stage's.
         recommenders: Ours, then baselines.
         parts: Ours with something switched off: shown and compared like baselines, but never the best of them.
-        refitted: What has learned from validation too, ours first: on test alone, and nobody's rival.
+        again: What has learned from validation too, ours first: on test alone, and nobody's rival.
     """
     baselines = [recommender.name for recommender in recommenders[1:]]
-    knowing = {recommender.name for recommender in refitted}
-    recommenders = [recommenders[0], *parts, *recommenders[1:], *refitted]
+    recommenders = [recommenders[0], *parts, *recommenders[1:], *again]
     config, seed = context.profile.evaluation, context.profile.seed
     data = SequenceDataset.load(context.input("ingest"), max(1, *(recommender.max_history for recommender in recommenders)))
     _check(recommenders, data)
@@ -68,7 +70,7 @@ def evaluate(
     rankings: dict[str, dict[str, dict[bool, Ranking]]] = {"valid": {}, "test": {}}
     for recommender in track(recommenders, "ranking the catalogue, models", unit="models"):
         for name, split in (("valid", data.valid), ("test", data.test)):
-            if name == "test" or recommender.name not in knowing:
+            if name == "test" or not is_refitted(recommender.name):
                 rankings[name][recommender.name] = rank_split(recommender, split, HEADLINE_K)
     test = rankings["test"]
     opponent = best_baseline(baselines, test)
@@ -77,14 +79,14 @@ def evaluate(
         metrics_table(name, split, data, rankings[name], ks, seed, config.bootstrap_samples)
         for name, split in (("valid", data.valid), ("test", data.test))
     )
-    rivals = {name: ranked for name, ranked in test.items() if name not in knowing}
+    rivals = {name: ranked for name, ranked in test.items() if not is_refitted(name)}
     comparisons = comparisons_table(ours, rivals, seed, config.bootstrap_samples, config.permutation_samples)
     shown = [ours, opponent] if opponent else [ours]
     pq.write_table(metrics, context.out / "metrics.parquet")
     pq.write_table(ranks_table(data.test, test), context.out / "ranks.parquet")
     pq.write_table(comparisons, context.out / "comparisons.parquet")
     pq.write_table(examples_table(data.test, test, shown, config.examples, seed), context.out / "examples.parquet")
-    return _statistics(ours, refitted[0].name if refitted else ours, opponent, metrics, comparisons, data, test)
+    return _statistics(ours, again[0].name if again else ours, opponent, metrics, comparisons, data, test)
 
 
 def _check(recommenders: Sequence[Recommender], data: SequenceDataset) -> None:
@@ -121,7 +123,6 @@ def _statistics(
         "cold_targets": int(values["test", ours, True, "cold_targets"]),
     }
     popularity = values.get(("test", "popularity", True, HEADLINE))
-    to_register = values["test", registered, True, HEADLINE]
     best = values["test", opponent, True, HEADLINE] if opponent else None
     p_holm = [row["p_holm"] for row in comparisons.to_pylist() if row["baseline"] == opponent]
     statistics |= {
@@ -131,9 +132,8 @@ def _statistics(
         "best_baseline_p_holm": p_holm[0] if p_holm else None,
         "ndcg_over_popularity": own / popularity if popularity else None,  # against nothing no ratio says anything
         "ndcg_over_best_baseline": own / best if best else None,
-        "registered_ndcg_at_10": to_register,
-        "registered_ndcg_over_ours": to_register / own if own else 1.0,
-        "registered_ndcg_over_popularity": to_register / popularity if popularity else None,
+        "registered_ndcg_at_10": values["test", registered, True, HEADLINE],
+        "registered_ndcg_over_ours": values["test", registered, True, HEADLINE] / own if own else 1.0,
         "null_metrics": pc.sum(pc.or_kleene(pc.is_null(metrics["value"]), pc.is_nan(metrics["value"]))).as_py(),
     }
     log.info("test NDCG@10: %s %.4f, best baseline %s %s", ours, own, opponent, "-" if best is None else f"{best:.4f}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from bbqrec_core.leaderboard.published import Published
 from bbqrec_core.leaderboard.standings import Standing, Value
+from bbqrec_core.refitted import NOTE, is_refitted
 
 UNKNOWN = "-"
 
@@ -45,8 +46,7 @@ def page(title: str, command: str, chapters: Sequence[Chapter], picture: str) ->
         "",
         f"Made by `{command}`; do not edit. The whole catalogue is ranked for every test user; ties count by expectation. Means over seeds "
         "are shown, ± their standard deviation; brackets hold 95 % bootstrap intervals over users. Differences are to BBQRec in NDCG@10 "
-        "with seen items masked, p is of a paired permutation test over users after Holm's correction. Refitted models have learned from "
-        "validation too, as a shop's model would, and are compared with nothing; no other row has, and no published one.",
+        f"with seen items masked, p is of a paired permutation test over users after Holm's correction. {NOTE}",
         "",
         f"![NDCG@10 by split]({picture})",
     ]
@@ -86,6 +86,7 @@ def published_table(standings: Sequence[Standing], published: Sequence[Published
             [_name(standing), *(f"{standing.values[False, key].mean:.4f}" for key in ("ndcg", "recall")), "ours"],
         )
         for standing in standings
+        if not is_refitted(standing.model)  # as no published model is
     ]
     rows += [
         (row.ndcg if row.ndcg is not None else -1.0, [_escape(row.model), _number(row.ndcg), _number(row.recall), _escape(row.source)])

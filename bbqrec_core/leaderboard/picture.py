@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from bbqrec_core.leaderboard.page import Chapter
+from bbqrec_core.refitted import is_refitted
 from bbqrec_core.report.charts import Bar, interval_bars, interval_bars_height
 from bbqrec_core.report.svg import WIDE, element, text
 
@@ -51,6 +52,8 @@ def picture(title: str, chapters: Sequence[Chapter]) -> str:
 def _bars(chapter: Chapter) -> list[Bar]:
     bars = []
     for standing in chapter.standings:
+        if is_refitted(standing.model):  # no published model is
+            continue
         value = standing.values[False, "ndcg"]
         bars.append(Bar(standing.model, value.mean, value.low, value.high, standing.ours))
     known = sorted((row for row in chapter.published if not row.masked and row.ndcg is not None), key=lambda row: -(row.ndcg or 0))

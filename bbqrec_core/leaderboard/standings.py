@@ -15,6 +15,7 @@ from bbqrec_core import schema
 from bbqrec_core.errors import ArtifactError
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.significance import bootstrap_intervals, compare_with
+from bbqrec_core.refitted import is_refitted
 
 CUT_OFF = 10
 METRICS = {"ndcg": expected_ndcg, "recall": expected_recall}
@@ -108,7 +109,7 @@ def rank_models(runs: Mapping[str, Sequence[PerUser]], ours: str, own: Sequence[
     if len(counts) != 1:
         raise ArtifactError(f"The runs ranked for different numbers of users: {sorted(counts)}.", "Leave the profile alone between runs.")
     means = {model: {key: np.mean([run[key] for run in entries], axis=0) for key in entries[0]} for model, entries in runs.items()}
-    rivals = {model: values[True, "ndcg"] for model, values in means.items() if not model.endswith(f" {schema.REFITTED}")}
+    rivals = {model: values[True, "ndcg"] for model, values in means.items() if not is_refitted(model)}
     compared = compare_with(ours, rivals, seed)
     standings = []
     for model, entries in runs.items():

@@ -224,5 +224,5 @@ def fit_knn(data: SequenceDataset, settings: KnnSettings, max_history: int) -> C
 
 
 def train_pairs(data: SequenceDataset, window: int) -> Pairs:
-    """The pairs of a data set's train part; validation and test reach nothing here."""
+    """The pairs of a data set's train sequences; what else it holds reaches nothing here."""
     return collect_pairs(data.train_offsets, data.train_items, data.n_items, window)

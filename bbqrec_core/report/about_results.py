@@ -5,8 +5,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from bbqrec_core.refitted import NOTE, is_refitted
 from bbqrec_core.report import charts
-from bbqrec_core.report.naming import OURS, count, data, decimals, is_ours, is_refitted, metric_name, p_value, signed
+from bbqrec_core.report.naming import OURS, count, data, decimals, is_ours, metric_name, p_value, signed
 from bbqrec_core.report.reading import Rows
 from bbqrec_core.report.tables import Figure, Table
 from bbqrec_core.report.verdict import HEADLINE, headline_comparisons, headline_rows
@@ -45,13 +46,13 @@ def build_results(metrics: Rows, comparisons: Rows) -> ResultsSection:
     """
     bars = [charts.Bar(row["model"], row["value"], row["low"], row["high"], is_ours(row["model"])) for row in headline_rows(metrics)]
     bars.sort(key=lambda bar: (-bar.value, bar.name))
-    best = bars[0]
+    best = next((bar for bar in bars if not is_refitted(bar.name)), bars[0])
     picture = charts.interval_bars(
         bars, "NDCG@10, test split, seen items masked", f"NDCG@10 by model with intervals. Best: {best.name}, {decimals(best.value)}."
     )
     note = "Whiskers are 95 % bootstrap intervals over users."
     if any(is_refitted(bar.name) for bar in bars):
-        note += " Refitted models have learned from validation too, as the registered one has; they are not compared with the others."
+        note += f" {NOTE}"
     chart = Figure(picture, "NDCG@10 on the test split, seen items masked", note)
     # The foreseen ones in this order, then whatever else there is: nothing is dropped.
     keys = dict.fromkeys(
@@ -73,10 +74,10 @@ def _table(metrics: Rows, split: str, masked: bool) -> Table | None:
     models = sorted(dict.fromkeys(row["model"] for row in rows), key=lambda model: (order.get(model, 1.0), model))
     best = set()
     for place, name in enumerate(names):
-        shown = [decimals(values[model, name]["value"]) if (model, name) in values else "" for model in models]
-        if name.startswith(HIGHER_IS_BETTER) and len(models) > 1:
-            top = decimals(max(values[model, name]["value"] for model in models if (model, name) in values))
-            best |= {(place, column) for column, value in enumerate(shown, start=1) if value == top}
+        rivals = [model for model in models if (model, name) in values and not is_refitted(model)]
+        if name.startswith(HIGHER_IS_BETTER) and len(rivals) > 1:
+            top = decimals(max(values[model, name]["value"] for model in rivals))
+            best |= {(place, models.index(model) + 1) for model in rivals if decimals(values[model, name]["value"]) == top}
     split_name = {"test": "Test", "valid": "Validation"}.get(split, split)
     return Table(
         f"{split_name} split, seen items {'masked' if masked else 'not masked'}",

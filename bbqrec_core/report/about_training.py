@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bbqrec_core.baselines.config import TIGER
+from bbqrec_core.refitted import is_refitted
 from bbqrec_core.report import charts
 from bbqrec_core.report.naming import MINUS, OURS, metric_name, readable, share
 from bbqrec_core.report.reading import Inputs, Rows
@@ -68,7 +69,7 @@ def read_curves(rows: Rows) -> list[Curve]:
 
 def shown_name(kind: str, models: Sequence[str]) -> str:
     """The name under which the tables know a curve's model: `co_occurrence` as "co-occurrence kNN"; the kind itself where none fits."""
-    fitting = [model for model in models if _letters(model).startswith(_letters(kind))]
+    fitting = [model for model in models if _letters(model).startswith(_letters(kind)) and not is_refitted(model)]
     return min(fitting, key=len, default=kind) if kind else OURS
 
 

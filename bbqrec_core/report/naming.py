@@ -7,8 +7,6 @@ from pathlib import PurePath, PureWindowsPath
 
 from markupsafe import Markup
 
-from bbqrec_core.schema import REFITTED
-
 OURS = "BBQRec"
 """Name of the project's own model in every table."""
 
@@ -30,11 +28,6 @@ _UPPER = {
 def is_ours(model: str) -> bool:
     """Whether a model is the project's own, or a variant of it."""
     return model == OURS or model.startswith((f"{OURS} ", f"{OURS}(", f"{OURS}-", f"{OURS}/"))
-
-
-def is_refitted(model: str) -> bool:
-    """Whether a model has learned from validation too: it is shown, and is no rival of those that have not."""
-    return model.endswith(f" {REFITTED}")
 
 
 def metric_name(name: str) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bbqrec_core.errors import StageError
-from bbqrec_core.report.naming import OURS, decimals, is_ours, is_refitted, p_value, signed
+from bbqrec_core.refitted import is_refitted
+from bbqrec_core.report.naming import OURS, decimals, is_ours, p_value, signed
 from bbqrec_core.report.reading import Rows
 
 HEADLINE = "ndcg_at_10"
@@ -39,7 +40,7 @@ def find_ours(models: Sequence[str]) -> str:
     Raises:
         StageError: It is not there.
     """
-    ours = [name for name in models if name == OURS] or [name for name in models if is_ours(name)]
+    ours = [name for name in models if name == OURS] or [name for name in models if is_ours(name) and not is_refitted(name)]
     if not ours:
         raise StageError(
             f"metrics.parquet holds no model named {OURS}, only {', '.join(models) or 'none'}.", "Run the stage `evaluate` again."

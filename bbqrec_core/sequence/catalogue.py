@@ -25,7 +25,7 @@ class Catalogue:
         codes: Per source, int64 [n_items, levels]; zeros where absent. Always holds "fused".
         present: Per source, bool [n_items].
         vectors: Per source, quantized vectors, float32 [n_items, d]; zeros where absent.
-        warm: Items that occur in train, bool [n_items]. The others have no vector of their own and are never fitted on.
+        warm: Items that occur in what is trained on, bool [n_items]. The others have no vector of their own and are never fitted on.
     """
 
     codes: dict[str, torch.Tensor]

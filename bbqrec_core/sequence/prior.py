@@ -2,9 +2,9 @@
 
     p(j | history) = (1 - smoothing) * votes_j / (sum of votes) + smoothing * (count_j + 1) / (sum over items of (count + 1))
 
-Votes are those of `bbqrec_core.prior.cooccurrence`, fitted on train alone; the second part lets nothing be impossible, new items
-included, and is all that there is where nothing co-occurs. The prior is no input of training: a train pair always co-occurs in train, while
-most pairs of validation and test never do. How much it weighs is `mixture.py`.
+Votes are those of `bbqrec_core.prior.cooccurrence`, fitted on train, in a refitted model on validation too; the second part lets nothing be
+impossible, new items included, and is all that there is where nothing co-occurs. The prior is no input of training: a train pair always
+co-occurs in train, while most pairs of validation and test never do. How much it weighs is `mixture.py`.
 """
 
 from typing import Any

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from bbqrec_core import schema
 from bbqrec_core.recommender import Recommender
+from bbqrec_core.refitted import refitted
 from bbqrec_core.sequence.artifact import TrainedModel, load_model
 from bbqrec_core.sequence.content import CONTENT
 from bbqrec_core.sequence.mixture import Scores, batches
@@ -132,17 +132,17 @@ class SequenceRecommender:
 def load_recommender(
     folder: Path, device: str = "cpu", expected_codes: str | None = None, expected_items: int | None = None
 ) -> SequenceRecommender:
-    """Load what the stage `train` wrote; see `load_model` for the errors."""
+    """Load what the stage `train` or `refit` wrote; see `load_model` for the errors."""
     return SequenceRecommender(load_model(folder, expected_codes, expected_items), device)
 
 
 def load_refitted(folder: Path, device: str = "cpu") -> list[Recommender]:
     """What the stage `refit` wrote, under names of their own: the model and, if there is one, the kNN in it by itself."""
     model = load_recommender(folder, device)
-    refitted: list[Recommender] = [model] if model.prior is None else [model, model.prior.knn.to(device)]
-    for recommender in refitted:
-        recommender.name = f"{recommender.name} {schema.REFITTED}"
-    return refitted
+    recommenders: list[Recommender] = [model] if model.prior is None else [model, model.prior.knn.to(device)]
+    for recommender in recommenders:
+        recommender.name = refitted(recommender.name)
+    return recommenders
 
 
 def _without(scores: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:

@@ -59,8 +59,6 @@ class Fit:
 def run(context: StageContext) -> Statistics:
     """Train and write `model.safetensors`, `model.json`, `curve.parquet` and `attention_bias.parquet`."""
     profile = context.profile
-    if profile.compute.threads:
-        torch.set_num_threads(profile.compute.threads)
     data = SequenceDataset.load(context.input("ingest"), profile.sequence.max_history)
     catalogue = load_catalogue(context.input("quantize"), data.train_counts)
     similarity = similarity_spec(profile.sequence.similarity, catalogue, profile.seed)
@@ -135,9 +133,11 @@ def train_model(
         The model, in evaluation mode, where it was trained; and how training went.
     """
     config, seed = profile.sequence, profile.seed
+    if profile.compute.threads:
+        torch.set_num_threads(profile.compute.threads)
     with reproducible(seed):
         model = SequenceModel(config, catalogue, similarity)
-    identity = identity_of(config, seed, catalogue.digest(), windows, selection)
+    identity = identity_of(config, seed, catalogue.digest(), windows, selection, epochs)
     progress = train_on_devices(model, windows, selection, config, seed, profile.compute, scratch, identity, epochs)
     return model.eval(), progress
 

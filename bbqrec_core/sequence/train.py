@@ -1,7 +1,7 @@
 """The training loop: steps, schedule, validation, early stopping, and resuming after a kill to the very same result.
 
 All randomness of an epoch comes from (seed, epoch), so a checkpoint need not hold a generator's state: an epoch that is begun anew goes
-exactly as it would have gone. Only train sequences are trained on; validation picks the epoch.
+exactly as it would have gone. Validation picks the epoch, where there is one.
 """
 
 import hashlib
@@ -83,7 +83,7 @@ def train(
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay)) if config.average_decay else None
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     judged = model if averaged is None else cast(SequenceModel, averaged.to(fabric.device).module)
-    best, progress = copy_weights(judged), Progress()
+    best, progress, last = copy_weights(judged), Progress(), config.epochs if epochs is None else epochs
     stateful: dict[str, torch.nn.Module | torch.optim.Optimizer] = {"model": model, "optimizer": optimizer}
     if averaged is not None:
         stateful["averaged"] = averaged
@@ -93,12 +93,12 @@ def train(
         for name, part in stateful.items():
             part.load_state_dict(state[name])
         best = state["best"]
-        log.info("resuming after epoch %d of %d", progress.epoch, epochs or config.epochs)
+        log.info("resuming after epoch %d of %d", progress.epoch, last)
     epochs_done = cast(torch.Tensor, fabric.all_reduce(torch.tensor(float(progress.epoch), device=fabric.device), reduce_op="sum"))
     if epochs_done != progress.epoch * fabric.world_size:
         raise StageError(f"Processes that train together read different checkpoints from {scratch}.", "Delete that folder and run again.")
     steps = -(-len(windows) // config.batch_size)
-    to_do: Iterable[int] = range(progress.epoch + 1, (epochs or config.epochs) + 1)
+    to_do: Iterable[int] = range(progress.epoch + 1, last + 1)
     for epoch in track(to_do, "training, epochs", unit="epoch") if fabric.is_global_zero else to_do:
         if epoch - 1 - progress.best_epoch >= config.patience and len(valid):
             log.info("no better validation NDCG@10 for %d epochs: stopping after epoch %d", config.patience, epoch - 1)
@@ -141,9 +141,10 @@ def scorer(model: SequenceModel) -> Callable[[torch.Tensor], dict[str, torch.Ten
     return score
 
 
-def identity_of(config: SequenceConfig, seed: int, codes: str, windows: Windows, valid: EvalSplit) -> str:
-    """SHA-256 of all that decides how training goes, codes given as their digest."""
-    digest = hashlib.sha256(json.dumps([config.fingerprint_fields(), seed, codes, torch.__version__], sort_keys=True).encode())
+def identity_of(config: SequenceConfig, seed: int, codes: str, windows: Windows, valid: EvalSplit, epochs: int | None = None) -> str:
+    """SHA-256 of all that decides how training goes, codes given as their digest, epochs as to `train`."""
+    about = [config.fingerprint_fields(), seed, codes, torch.__version__, epochs]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for array in (windows.items.numpy(), windows.from_start.numpy(), valid.histories, valid.targets, valid.seen_offsets, valid.seen_items):
         digest.update(str((array.shape, array.dtype.str)).encode())
         digest.update(array.tobytes())

@@ -160,7 +160,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "EVA-006",
             "warning",
             "registered_ndcg_over_ours",
-            0.95,
+            "min_ndcg_of_ours",
             None,
             "Learning from validation too made the registered model worse; `refit: {enabled: false}` in the profile registers the other.",
         ),

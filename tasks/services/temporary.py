@@ -32,13 +32,7 @@ def temporary_prefect_server(meanwhile: Callable[[], object] = lambda: None) -> 
     Raises:
         ServiceError: It does not come up.
     """
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
-    address = f"http://{HOST}:{port}/api"
-    environment = {**os.environ, "PREFECT_API_URL": address, "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-    command = [sys.executable, "-m", "tasks.services.temporary", str(port)]
-    with _starting() as starting, tethered(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, env=environment) as server:
+    with _starting() as starting, _server() as (server, address):
         before = os.environ.get("PREFECT_API_URL")
         os.environ["PREFECT_API_URL"] = address
         try:
@@ -52,6 +46,19 @@ def temporary_prefect_server(meanwhile: Callable[[], object] = lambda: None) -> 
                 del os.environ["PREFECT_API_URL"]
             else:
                 os.environ["PREFECT_API_URL"] = before
+
+
+@contextlib.contextmanager
+def _server() -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """The server's process and its API's address, on a port that was free a moment before."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+    address = f"http://{HOST}:{port}/api"
+    environment = {**os.environ, "PREFECT_API_URL": address, "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    command = [sys.executable, "-m", "tasks.services.temporary", str(port)]
+    with tethered(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, env=environment) as server:
+        yield server, address
 
 
 def _starting() -> FileLock:

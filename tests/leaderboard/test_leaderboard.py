@@ -165,7 +165,7 @@ def test_standings_are_means_over_seeds_beside_ours():
 
 
 def chapter() -> Chapter:
-    runs = {"BBQRec": [per_user([0.5, 0.7])], "a | b <c>": [per_user([0.1, 0.2])]}
+    runs = {"BBQRec": [per_user([0.5, 0.7])], "a | b <c>": [per_user([0.1, 0.2])], "BBQRec refitted": [per_user([0.3, 0.4])]}
     published = [
         Published("shop", "TIGER", False, 0.2, 0.15, "a paper"),
         Published("shop", "no NDCG", False, 0.2, None, "a paper"),
@@ -179,8 +179,9 @@ def test_the_page_sets_published_results_among_ours_where_they_may_be_compared()
     assert "Profile `demo`, seed 3: 2 test users, 9 items." in text and "![NDCG@10 by split](board.svg)" in text
     table = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line]
     assert table[1].startswith("| **BBQRec** | 0.6000 [")
-    assert "a \\| b <c>" in table[2] and "-0.4500" in table[2]
-    names = [line.split(" | ")[0] for line in table[4:8]]
+    assert table[2].startswith("| BBQRec refitted | 0.3500 [") and table[2].endswith("| - | - |")
+    assert "a \\| b <c>" in table[3] and "-0.4500" in table[3]
+    names = [line.split(" | ")[0] for line in table[5:9]]
     assert names == ["| **BBQRec**", "| TIGER", "| a \\| b <c>", "| no NDCG"]
     assert table[-1] == "| masked | 0.1100 | 0.2000 | a paper |"
 
@@ -188,7 +189,7 @@ def test_the_page_sets_published_results_among_ours_where_they_may_be_compared()
 def test_the_picture_is_sound_svg_with_a_bar_per_model():
     drawn = ET.fromstring(picture("Board", [chapter(), chapter()]))
     bars = [node for node in drawn.iter("{http://www.w3.org/2000/svg}rect") if node.get("class") in ("ours", "neutral")]
-    assert len(bars) == 2 * 3  # the published row with a value, and not the masked one
+    assert len(bars) == 2 * 3  # the published row with a value, and neither the masked one nor ours that learned from validation too
     assert "TIGER*" in "".join(drawn.itertext())
 
 
@@ -210,8 +211,8 @@ def test_a_leaderboard_made_for_real_goes_on_where_it_was(tmp_path):
         result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stdout + result.stderr
         said = " ".join((result.stdout + result.stderr).split())
-        made = {stage: said.count(f"{stage}: made") for stage in ("embed", "train", "baselines", "evaluate")}
-        assert made == ({"embed": 1, "train": 2, "baselines": 1, "evaluate": 2} if attempt == 0 else dict.fromkeys(made, 0))
+        made = {stage: said.count(f"{stage}: made") for stage in ("embed", "train", "refit", "baselines", "evaluate")}
+        assert made == ({"embed": 1, "train": 2, "refit": 1, "baselines": 1, "evaluate": 2} if attempt == 0 else dict.fromkeys(made, 0))
         pages.append((tmp_path / "docs" / "board.md").read_text())
         assert (tmp_path / "docs" / "board.svg").exists()
     assert pages[0] == pages[1]

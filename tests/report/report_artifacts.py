@@ -25,6 +25,7 @@ N_ITEMS = 40
 N_USERS = 60
 HOSTILE = '<script>alert("x")</script><img src="http://evil.example/p.png" onerror=alert(1)>'
 MODELS = {"BBQRec": 1.0, "SASRec": 0.9, "co-occurrence kNN": 0.8, "popularity": 0.4}
+REFITTED = {"BBQRec refitted": 3.0, "co-occurrence kNN refitted": 2.5}
 
 
 @dataclass
@@ -248,6 +249,7 @@ def _write_training(run: Run, rng: np.random.Generator) -> None:
     trials = [{"step": step, "name": "co_occurrence/valid/ndcg_at_10", "value": float(rng.uniform(0.2, 0.27))} for step in range(1, 31)]
     run.write("prior", "curve.parquet", trials, schema.CURVE)
     run.write("baselines", "curve.parquet", curve("sasrec/", 0.28), schema.CURVE)
+    run.write("refit", "curve.parquet", [{"step": step, "name": "train/loss", "value": 5.0 / step} for step in (1, 2, 3)], schema.CURVE)
     weights = [
         {"layer": layer, "head": head, "source": source, "bucket": bucket, "weight": float(rng.normal() / 5)}
         | {"train_share": (bucket + 1) / 15, "label": "same item" if bucket == 4 else f"{bucket / 4:.3f} to {bucket / 4 + 0.25:.3f}"}
@@ -263,8 +265,8 @@ def _write_training(run: Run, rng: np.random.Generator) -> None:
 
 def _write_evaluate(run: Run, rng: np.random.Generator, histories: list[list[int]]) -> None:
     metrics, ranks = [], []
-    for model, skill in MODELS.items():
-        for split in ("valid", "test"):
+    for model, skill in {**MODELS, **REFITTED}.items():
+        for split in ("test",) if model in REFITTED else ("valid", "test"):
             for masked in (True, False):
                 above = np.minimum(rng.geometric(0.1 + 0.15 * skill, size=N_USERS) - 1, N_ITEMS - 3)
                 tied = (rng.random(N_USERS) < 0.1).astype(int)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from report_artifacts import HOSTILE, MODELS, N_ITEMS, Run, make_run
+from report_artifacts import HOSTILE, MODELS, N_ITEMS, REFITTED, Run, make_run
 from written_page import Structure, report
 
 from bbqrec_core import schema
 from bbqrec_core.errors import ArtifactError, StageError
+from bbqrec_core.refitted import NOTE
 from bbqrec_core.report.checks import external_references
 from bbqrec_core.report.stage import run
 
@@ -150,18 +151,27 @@ def test_metrics_stand_in_the_right_cells(run_folders, tmp_path):
     values = {
         (row["split"], row["masked"], row["metric"], row["model"]): row["value"] for row in run_folders.read("evaluate", "metrics.parquet")
     }
-    found = {}
+    found, bold = {}, set()
     for caption, body in re.findall(r"<caption>(.*?)</caption>(.*?)</table>", html, re.DOTALL):
         match = re.fullmatch(r"(Test|Validation) split, seen items (not )?masked", caption)
         if match:
             models = re.findall(r'<th scope="col"[^>]*>([^<]+)</th>', body)
-            assert sorted(models) == sorted(MODELS)
+            assert sorted(models) == sorted([*MODELS, *REFITTED] if match[1] == "Test" else MODELS)
             for row in re.findall(r"<tr>(.*?)</tr>", body.split("<tbody>")[1], re.DOTALL):
                 metric = re.search(r'<th scope="row">(?:<span[^>]*>)?([^<]+)<', row)[1].lower().replace("@", "_at_")
                 cells = re.findall(r'<td[^>]*><data value="([^"]+)"', row)
+                classes = re.findall(r'<td class="([^"]*)"', row)
+                bold |= {model for model, css in zip(models, classes, strict=True) if "best" in css.split()}
                 for model, value in zip(models, cells, strict=True):
                     found["test" if match[1] == "Test" else "valid", match[2] is None, metric, model] = float(value)
     assert found == values
+    assert bold and not bold & set(REFITTED), "what has learned from validation too is nobody's rival"
+
+
+def test_refitted_models_are_told_from_the_others(run_folders, tmp_path):
+    page = Structure(report(run_folders, tmp_path / "out")[0])
+    assert NOTE in page.plain and "Sequence model, refitted" in page.plain
+    assert "co-occurrence kNN: NDCG@10, validation" in page.plain and "refitted: NDCG@10" not in page.plain
 
 
 OPTIONAL = {
@@ -253,7 +263,7 @@ def test_verdict_says_what_the_interval_says(run_folders, tmp_path, difference, 
     headline = {
         row["model"]: row["value"]
         for row in run_folders.read("evaluate", "metrics.parquet")
-        if (row["split"], row["masked"], row["metric"]) == ("test", True, "ndcg_at_10") and row["model"] != "BBQRec"
+        if (row["split"], row["masked"], row["metric"]) == ("test", True, "ndcg_at_10") and row["model"] in {*MODELS} - {"BBQRec"}
     }
     best = max(headline, key=headline.__getitem__)
     assert f"{words}, {best}" in page.plain

@@ -11,11 +11,12 @@ from sequence_artifacts import N_ITEMS, make_artifacts, make_context
 
 from bbqrec_core.dataset import SequenceDataset
 from bbqrec_core.errors import ArtifactError
-from bbqrec_core.sequence import refit, stage
+from bbqrec_core.sequence import refit, stage, train
 from bbqrec_core.sequence.artifact import load_model
 from bbqrec_core.sequence.recommender import load_refitted
 from bbqrec_core.stage import StageContext
 
+BEST = 2
 FILES = ("curve.parquet", "model.json", "model.safetensors")
 
 
@@ -25,10 +26,9 @@ def sequences(data: SequenceDataset) -> dict[int, list[int]]:
 
 
 def make(root: Path, inputs: dict[str, Path], **sequence: object) -> dict[str, Path]:
-    """Train, and keep the statistics as the runner does. Returns the inputs of `refit`."""
-    torch.set_num_threads(1)
+    """Train, and keep the statistics as the runner does, but that an earlier epoch was best. Returns the inputs of `refit`."""
     context = make_context(root, inputs, **sequence)
-    statistics = stage.run(context)
+    statistics = stage.run(context) | {"best_epoch": BEST}
     pq.write_table(pa.Table.from_pylist([statistics]), context.out / "statistics.parquet")
     return {name: inputs[name] for name in ("ingest", "quantize")} | {"train": context.out}
 
@@ -80,8 +80,7 @@ def test_users_of_validation_alone_are_learned_from_too(artifacts, tmp_path):
 def test_it_trains_the_chosen_epochs_on_more_and_keeps_the_mix(chosen, refitted, artifacts):
     context, statistics = refitted
     before, after = load_model(chosen["train"]), load_model(context.out)
-    assert statistics["epochs_run"] == pq.read_table(chosen["train"] / "statistics.parquet")["best_epoch"][0].as_py() <= 8
-    assert statistics["nan_parameters"] == 0
+    assert statistics["epochs_run"] == BEST and statistics["nan_parameters"] == 0
     assert after.mixture == before.mixture
     assert before.prior is not None and after.prior is not None
     assert after.prior.smoothing == before.prior.smoothing and after.prior.knn.settings == before.prior.knn.settings
@@ -93,6 +92,9 @@ def test_it_trains_the_chosen_epochs_on_more_and_keeps_the_mix(chosen, refitted,
     assert after.meaning["codes_sha256"] == before.meaning["codes_sha256"]
     curve = pq.read_table(context.out / "curve.parquet")
     assert not [name for name in curve["name"].to_pylist() if name.startswith("valid/")]
+    whole = {row["step"]: row["value"] for row in pq.read_table(chosen["train"] / "curve.parquet").to_pylist() if row["name"] == "lr"}
+    rates = {row["step"]: row["value"] for row in curve.to_pylist() if row["name"] == "lr"}
+    assert list(rates) == [1, 2] and rates == pytest.approx({step: whole[step] for step in rates}, rel=0.05), "the schedule stays"
 
 
 def test_model_and_knn_have_names_of_their_own(refitted):
@@ -128,6 +130,38 @@ def test_what_validation_says_does_matter(chosen, refitted, artifacts, tmp_path)
     context = make_context(tmp_path, {**chosen, "ingest": ingest}, "refit", epochs=8)
     refit.run(context)
     assert (context.out / "model.safetensors").read_bytes() != (refitted[0].out / "model.safetensors").read_bytes()
+
+
+def test_a_refit_that_was_cut_ends_with_the_same_bytes(chosen, refitted, tmp_path, monkeypatch):
+    context = make_context(tmp_path, chosen, "refit", epochs=8)
+    epochs, real = [], train._epoch
+
+    def second_is_cut(*arguments: object, **named: object) -> object:
+        epochs.append(1)
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train, "_epoch", second_is_cut)
+    with pytest.raises(KeyboardInterrupt):
+        refit.run(context)
+    statistics = refit.run(context)
+    assert len(epochs) == 3 and statistics["epochs_run"] == BEST
+    assert all((context.out / name).read_bytes() == (refitted[0].out / name).read_bytes() for name in FILES)
+
+
+def test_a_checkpoint_of_more_epochs_than_are_wanted_now_is_not_taken(chosen, refitted, tmp_path):
+    inputs = dict(chosen, train=tmp_path / "other")
+    inputs["train"].mkdir()
+    for path in chosen["train"].iterdir():
+        (inputs["train"] / path.name).write_bytes(path.read_bytes())
+    statistics = pq.read_table(chosen["train"] / "statistics.parquet").to_pylist()[0]
+    pq.write_table(pa.Table.from_pylist([statistics | {"best_epoch": BEST + 2}]), inputs["train"] / "statistics.parquet")
+    context = make_context(tmp_path, inputs, "refit", epochs=8)
+    assert refit.run(context)["epochs_run"] == BEST + 2
+    context.inputs["train"] = chosen["train"]  # type: ignore[index]
+    assert refit.run(context)["epochs_run"] == BEST
+    assert (context.out / "model.safetensors").read_bytes() == (refitted[0].out / "model.safetensors").read_bytes()
 
 
 def test_a_model_of_other_codes_is_refused(chosen, tmp_path):
