@@ -203,7 +203,7 @@ def kill_in(stage, home, prefect_api):
             break
     else:
         pytest.fail(f"{stage} never began: {''.join(said)[-2000:]}")
-    time.sleep(1.5 if stage in ("train", "register") else 0.3)
+    time.sleep(1.5 if stage in ("train", "refit", "register") else 0.3)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     process.stderr.close()
