@@ -1,6 +1,7 @@
 """A leaderboard as one SVG file: per split a bar per model, seen items not masked, published results among ours."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from markupsafe import Markup
 
@@ -10,6 +11,9 @@ from bbqrec_core.report.charts import Bar, interval_bars, interval_bars_height
 from bbqrec_core.report.svg import WIDE, element, text
 
 HEADING = 34.0
+"""Height of a heading of one line; each further one takes LINE more."""
+LINE = 20.0
+LETTERS_A_LINE = 76
 MARGIN = 16.0
 MOST_PUBLISHED = 8
 """Published results drawn per split, the best ones."""
@@ -27,11 +31,12 @@ def picture(title: str, chapters: Sequence[Chapter]) -> str:
     for chapter in chapters:
         bars = _bars(chapter)
         drawn = interval_bars(bars, "NDCG@10, seen items not masked; * as published", f"{chapter.title}: NDCG@10 of {len(bars)} models")
-        shapes += [
-            text(MARGIN, y + 18, chapter.title, css="heading"),
-            element("g", drawn, transform=f"translate({MARGIN:g} {y + HEADING:g})"),
-        ]
-        y += HEADING + interval_bars_height(len(bars)) + MARGIN
+        for line in wrap(chapter.title, LETTERS_A_LINE):
+            shapes.append(text(MARGIN, y + 18, line, css="heading"))
+            y += LINE
+        y += HEADING - LINE
+        shapes.append(element("g", drawn, transform=f"translate({MARGIN:g} {y:g})"))
+        y += interval_bars_height(len(bars)) + MARGIN
     width = WIDE + 2 * MARGIN
     return str(
         element(

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,19 @@ def test_the_picture_is_sound_svg_with_a_bar_per_model():
     bars = [node for node in drawn.iter("{http://www.w3.org/2000/svg}rect") if node.get("class") in ("ours", "neutral")]
     assert len(bars) == 2 * 3  # the published row with a value, and neither the masked one nor ours that learned from validation too
     assert "TIGER*" in "".join(drawn.itertext())
+
+
+def test_a_long_title_is_broken_and_everything_below_moves_down():
+    short, long = chapter(), replace(chapter(), title="A shop with a name, " * 8)
+    heights, headings = [], []
+    for chapters in ([short, short], [long, short]):
+        drawn = ET.fromstring(picture("Board", chapters))
+        heights.append(float(drawn.get("height") or 0))
+        headings.append([node for node in drawn.iter("{http://www.w3.org/2000/svg}text") if node.get("class") == "heading"])
+    assert [len(found) for found in headings] == [2, 4]
+    assert max(len(node.text or "") for node in headings[1]) <= 76
+    moved = float(headings[1][-1].get("y") or 0) - float(headings[0][-1].get("y") or 0)
+    assert moved == heights[1] - heights[0] == 40
 
 
 @pytest.mark.slow
