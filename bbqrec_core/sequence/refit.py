@@ -17,7 +17,7 @@ from bbqrec_core.sequence.artifact import load_model, save_model
 from bbqrec_core.sequence.catalogue import load_catalogue
 from bbqrec_core.sequence.prior import BehaviourPrior
 from bbqrec_core.sequence.similarity import similarity_spec
-from bbqrec_core.sequence.stage import train_model
+from bbqrec_core.sequence.stage import nan_parameters, train_model
 from bbqrec_core.sequence.windows import Windows
 from bbqrec_core.stage import StageContext, Statistics
 
@@ -44,7 +44,7 @@ def run(context: StageContext) -> Statistics:
     return {
         "epochs_run": progress.epoch,
         "interactions": len(data.train_items),
-        "nan_parameters": sum(int((~parameter.isfinite()).sum()) for parameter in model.parameters()),
+        "nan_parameters": nan_parameters(model),
         "items_new_to_train": int((catalogue.warm & ~chosen.model.items.warm).sum()),
     }
 

@@ -71,6 +71,11 @@ def run(context: StageContext) -> Statistics:
     return _statistics(model, catalogue, made.windows, made.progress) | _mixture_statistics(trained, made.selection)
 
 
+def nan_parameters(model: SequenceModel) -> int:
+    """How many of a model's numbers are not finite: what the gates of `train` and `refit` ask."""
+    return sum(int((~parameter.isfinite()).sum()) for parameter in model.parameters())
+
+
 def load_helpers(config: SequenceConfig, inputs: Mapping[str, Path]) -> Helpers:
     """What the profile lets have a say beside the heads.
 
@@ -193,7 +198,7 @@ def _statistics(model: SequenceModel, catalogue: Catalogue, windows: Windows, pr
         "best_epoch": progress.best_epoch,
         "final_train_loss": losses[-1],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "nan_parameters": sum(int((~parameter.isfinite()).sum()) for parameter in model.parameters()),
+        "nan_parameters": nan_parameters(model),
         "similarity_weight_norm": 0.0 if bias is None else float(bias.weight.detach().norm()),
         "similarity_sources": 0 if bias is None else len(bias.buckets.spec.sources),
         "trie_nodes": 0 if model.decoder is None else model.decoder.trie.n_nodes,

@@ -1,5 +1,7 @@
 """The chosen model once more on train and validation: what it learns from, what it keeps, what it may never see."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,10 +65,7 @@ def test_a_limit_keeps_the_latest(artifacts):
 
 def test_users_of_validation_alone_are_learned_from_too(artifacts, tmp_path):
     """As a temporal split has them: everything that they did came after train ended, and some of it after the first target."""
-    ingest = tmp_path / "ingest"
-    ingest.mkdir()
-    for path in artifacts["ingest"].iterdir():
-        (ingest / path.name).write_bytes(path.read_bytes())
+    ingest = shutil.copytree(artifacts["ingest"], tmp_path / "ingest")
     table = pq.read_table(ingest / "interactions.parquet")
     newcomer = table.slice(0, 3).to_pylist()
     for position, (row, part) in enumerate(zip(newcomer, ("valid", "valid", "test"), strict=True)):
@@ -119,10 +118,7 @@ def test_permuted_test_targets_change_no_byte(refitted, tmp_path):
 
 def test_what_validation_says_does_matter(chosen, refitted, artifacts, tmp_path):
     """Against a stage that ignores validation: where its targets are other ones, the model is another."""
-    ingest = tmp_path / "ingest"
-    ingest.mkdir()
-    for path in artifacts["ingest"].iterdir():
-        (ingest / path.name).write_bytes(path.read_bytes())
+    ingest = shutil.copytree(artifacts["ingest"], tmp_path / "ingest")
     table = pq.read_table(ingest / "interactions.parquet").to_pandas()
     rows = table["part"] == "valid"
     table.loc[rows, "item_idx"] = np.random.default_rng(1).permutation(table.loc[rows, "item_idx"].to_numpy())
@@ -151,16 +147,12 @@ def test_a_refit_that_was_cut_ends_with_the_same_bytes(chosen, refitted, tmp_pat
 
 
 def test_a_checkpoint_of_more_epochs_than_are_wanted_now_is_not_taken(chosen, refitted, tmp_path):
-    inputs = dict(chosen, train=tmp_path / "other")
-    inputs["train"].mkdir()
-    for path in chosen["train"].iterdir():
-        (inputs["train"] / path.name).write_bytes(path.read_bytes())
+    inputs = dict(chosen, train=shutil.copytree(chosen["train"], tmp_path / "other"))
     statistics = pq.read_table(chosen["train"] / "statistics.parquet").to_pylist()[0]
     pq.write_table(pa.Table.from_pylist([statistics | {"best_epoch": BEST + 2}]), inputs["train"] / "statistics.parquet")
     context = make_context(tmp_path, inputs, "refit", epochs=8)
     assert refit.run(context)["epochs_run"] == BEST + 2
-    context.inputs["train"] = chosen["train"]  # type: ignore[index]
-    assert refit.run(context)["epochs_run"] == BEST
+    assert refit.run(replace(context, inputs=chosen))["epochs_run"] == BEST
     assert (context.out / "model.safetensors").read_bytes() == (refitted[0].out / "model.safetensors").read_bytes()
 
 
