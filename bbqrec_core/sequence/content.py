@@ -114,9 +114,11 @@ class ContentSimilarity:
     def _near(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """exp(max(cos, 0) / tau) of items, int64 [..., a] and [..., b], 1 for an item with itself: float32 [..., a, b]."""
         values, has = self.vectors.values, self._has
-        shared = has[left] @ has[right].transpose(-1, -2)
-        cosines = (values[left] @ values[right].transpose(-1, -2)) / shared.clamp_min(1.0)
-        return torch.where(left[..., :, None] == right[..., None, :], 1.0, (cosines.clamp_min(0) / self.temperature).exp())
+        near = values[left] @ values[right].transpose(-1, -2)
+        if has.shape[1] > 1:  # with one modality nothing is shared but 0 or 1
+            near /= (has[left] @ has[right].transpose(-1, -2)).clamp_min_(1.0)
+        near.clamp_min_(0).div_(self.temperature).exp_()
+        return near.masked_fill_(left[..., :, None] == right[..., None, :], 1.0)
 
 
 def content_vectors(features: Mapping[str, ItemFeatures]) -> ContentVectors | None:

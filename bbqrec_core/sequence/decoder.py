@@ -11,11 +11,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from bbqrec_core.sequence.trie import Trie
+from bbqrec_core.sequence.walk import Slab, Walk
 
-EDGE_COST = 32
-"""About how many logits of a matrix product cost as much as one that is gathered and multiplied by itself (a CPU; widths of 64)."""
-WORKING_FLOATS = 4_000_000
-"""About how many numbers exact scoring holds at a time."""
+WORKING_FLOATS = 32_000_000
+"""How many numbers exact scoring holds at a time at most, about."""
+SLAB_FLOATS = 250_000
+"""Numbers in the widest states of a slab on a CPU: 1 MB, which stay in the cache from one step to the next."""
+MAX_ROWS = 64
+"""Rows scored at a time; more make exact scoring no faster."""
 
 
 class DepthDecoder(nn.Module):
@@ -43,6 +46,7 @@ class DepthDecoder(nn.Module):
         self.out_norm = nn.ModuleList(nn.LayerNorm(dimensions) for _ in range(levels))
         self.out = nn.ModuleList(nn.Linear(dimensions, count) for count in code_counts)
         self.dropout = nn.Dropout(dropout)
+        self._walk: Walk | None = None
 
     @property
     def levels(self) -> int:
@@ -129,52 +133,44 @@ class DepthDecoder(nn.Module):
 
         Prefixes with a single leaf below are certain and cost nothing. Memory is bounded by taking rows in turns.
         """
-        per_row = self.trie.widest_open * 4 * hidden.shape[-1] + self.trie.widest * 4
-        rows = max(1, WORKING_FLOATS // per_row)
-        return (
-            torch.cat([self._score_all(part) for part in hidden.split(rows)]) if len(hidden) else hidden.new_zeros(0, len(self.trie.path))
-        )
+        trie, width = self.trie, hidden.shape[-1]
+        rows = max(1, min(MAX_ROWS, WORKING_FLOATS // (3 * width * trie.widest_open + 2 * trie.widest)))
+        if self._walk is None or self._walk.device != trie.code.device:
+            floats = SLAB_FLOATS if trie.code.device.type == "cpu" else WORKING_FLOATS
+            self._walk = Walk(trie, max(1, floats // (2 * width * rows)))
+        parts = [self._score_all(part, self._walk) for part in hidden.split(rows)] if len(hidden) else []
+        return torch.cat(parts) if parts else hidden.new_zeros(0, len(trie.path))
 
-    def _score_all(self, hidden: torch.Tensor) -> torch.Tensor:
-        trie = self.trie
-        totals = [hidden.new_zeros(len(hidden), 1, dtype=torch.float32)]
-        open_nodes = trie.nodes_at(0)
-        states = self.start(hidden)[:, None]
+    def _score_all(self, hidden: torch.Tensor, walk: Walk) -> torch.Tensor:
+        """Prefixes come first and rows second in every tensor here, so that what is gathered or set lies in one piece."""
+        leaves = hidden.new_empty(len(self.trie.leaf_offsets) - 1, len(hidden), dtype=torch.float32)
+        totals = hidden.new_zeros(1, len(hidden), dtype=torch.float32)
+        above = widened = self.start(hidden)[None]
         for level in range(self.levels):
-            # `states` belong to `open_nodes`, the prefixes of this depth that have more than one leaf below.
-            children = trie.nodes_at(level + 1)
-            parents = trie.parent[children]
-            total = totals[level][:, parents - trie.level_start[level]]
-            slot = torch.full((trie.n_nodes,), -1, dtype=torch.int64, device=hidden.device)
-            slot[open_nodes] = torch.arange(len(open_nodes), device=hidden.device)
-            undecided = slot[parents] >= 0
-            branches, above = children[undecided], slot[parents[undecided]]
-            if len(branches):
-                logits = self._edge_logits(states, above, trie.code[branches], level)
-                total[:, undecided] += _grouped_log_softmax(logits, above, len(open_nodes))
-            totals.append(total)
-            if level + 1 < self.levels:
-                keep = trie.leaves_below[branches] > 1
-                open_nodes, above = branches[keep], above[keep]
-                widened = self.widen[level](self.norm[level](states))
-                states = self._join(states[:, above], widened[:, above], trie.code[open_nodes], level)
-        leaves = totals[-1] - self._sharing()
-        return leaves[:, trie.path[:, -1] - trie.level_start[self.levels]]
+            children = totals.new_empty(walk.open_counts[level + 1], len(hidden))
+            kept = []
+            for slab in walk.slabs[level]:
+                states = self._below(above, widened, slab, level - 1) if level else above
+                logits = self._child_logits(states, slab, level)
+                scores = logits.log_softmax(-1).add_(totals[slab.places, :, None]).transpose(1, 2).flatten(0, 1)
+                leaves.index_copy_(0, slab.leaves, scores.index_select(0, slab.leaf_cells))
+                children.index_copy_(0, slab.opens, scores.index_select(0, slab.open_cells))
+                kept.append(states.index_select(0, slab.kept))
+            if not len(children):  # every ID is told apart from here on
+                break
+            totals, above = children, torch.cat(kept)
+            widened = self.widen[level](self.norm[level](above))
+        leaves -= self._sharing()[:, None]
+        return leaves.index_select(0, self.trie.path[:, -1] - self.trie.level_start[self.levels]).t()
 
-    def _edge_logits(self, states: torch.Tensor, above: torch.Tensor, codes: torch.Tensor, level: int) -> torch.Tensor:
-        """Logits of single edges: [batch, parents, d], parent slot and code per edge, to float32 [batch, edges]."""
+    def _below(self, above: torch.Tensor, widened: torch.Tensor, slab: Slab, level: int) -> torch.Tensor:
+        """States of a slab's prefixes from those of the kept ones above them and what the level widens these to: float32 [s, batch, d]."""
+        inner = widened.index_select(0, slab.above).add_(self.prefix[level](slab.codes)[:, None])
+        return self.narrow[level](F.gelu(inner)).add_(above.index_select(0, slab.above))
+
+    def _child_logits(self, states: torch.Tensor, slab: Slab, level: int) -> torch.Tensor:
+        """Logits of each prefix's children: [s, batch, d] to float32 [s, batch, c], minus infinity where there is no child."""
         layer = self.out[level]
         assert isinstance(layer, nn.Linear)
-        normed = self.out_norm[level](states)
-        if len(codes) * EDGE_COST >= normed.shape[1] * self.code_counts[level]:  # enough codes are legal: one product for all
-            return layer(normed)[:, above, codes].float()
-        return ((normed[:, above] * layer.weight[codes]).sum(-1) + layer.bias[codes]).float()
-
-
-def _grouped_log_softmax(logits: torch.Tensor, group: torch.Tensor, groups: int) -> torch.Tensor:
-    """Log-softmax within groups of columns: float32 [batch, n] and int64 [n]."""
-    index = group.expand_as(logits)
-    largest = logits.new_full((len(logits), groups), float("-inf")).scatter_reduce(1, index, logits, "amax")
-    shifted = logits - largest[:, group]
-    sums = logits.new_zeros(len(logits), groups).scatter_add(1, index, shifted.exp())
-    return shifted - sums.log()[:, group]
+        bias = layer.bias[slab.next_codes].masked_fill(slab.missing, float("-inf"))
+        return (torch.baddbmm(bias[:, None], self.out_norm[level](states), layer.weight[slab.next_codes].transpose(1, 2))).float()

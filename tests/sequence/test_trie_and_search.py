@@ -1,10 +1,12 @@
 """The trie and the beam, against plain Python and against exhaustive scoring."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bbqrec_core.sequence import decoder as decoder_module
 from bbqrec_core.sequence.decoder import DepthDecoder
 from bbqrec_core.sequence.search import beam_search
 from bbqrec_core.sequence.trie import Trie
@@ -85,6 +87,23 @@ def test_exact_scores_equal_plain_python_and_sum_to_one(codes, seed):
     torch.testing.assert_close(scores.exp().sum(1), torch.ones(2), rtol=1e-4, atol=1e-4)
     everything = torch.arange(len(codes)).expand(2, -1)
     torch.testing.assert_close(decoder.score_items(hidden, everything), scores, rtol=1e-4, atol=1e-4)
+
+
+@given(catalogues(), st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+@torch.no_grad()
+def test_exact_scores_do_not_depend_on_how_the_trie_is_cut_into_slabs(codes, seed):
+    decoder, hidden = make_decoder(codes, seed), torch.randn(5, DIMENSIONS)
+    at_once = decoder.score_all(hidden)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoder_module, "SLAB_FLOATS", 1)
+        patch.setattr(decoder_module, "MAX_ROWS", 2)
+        piecemeal = make_decoder(codes, seed)
+        scores = piecemeal.score_all(hidden)
+    walk = piecemeal._walk
+    assert walk is not None
+    assert [[len(slab.codes) for slab in slabs] for slabs in walk.slabs] == [[1] * count for count in walk.open_counts[:-1]]
+    torch.testing.assert_close(scores, at_once, rtol=1e-5, atol=1e-5)
 
 
 @given(catalogues(), st.integers(0, 1000), st.data())
