@@ -1,4 +1,6 @@
-"""A Prefect server for the time of one run, where none is up. It listens on loopback, on a port of its own, and cannot outlive the run.
+"""A Prefect server for the time of one run, where none is up, and the database that it shares with the one of `bbqrec up`.
+
+The server listens on loopback, on a port of its own, and cannot outlive the run.
 
 Prefect would start one itself, but that one is left behind when the run is killed, and a committed prefect.toml stands in its way.
 """
@@ -66,6 +68,24 @@ def _starting() -> FileLock:
     folder = Path(os.environ["PREFECT_HOME"])
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / "starting.lock")
+
+
+def make_prefect_database() -> None:
+    """Make the home's database if it has none, while nobody else does: two servers that begin at once would find it half made.
+
+    Where PREFECT_API_DATABASE_CONNECTION_URL names another database, its owner sees to that.
+
+    Raises:
+        ServiceError: It cannot be made.
+    """
+    with _starting():
+        if "PREFECT_API_DATABASE_CONNECTION_URL" in os.environ or (Path(os.environ["PREFECT_HOME"]) / "prefect.db").exists():
+            return
+        command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+        made = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if made.returncode:
+            said = made.stderr.strip().splitlines() or [f"it ended with status {made.returncode}"]
+            raise ServiceError(f"Prefect cannot make its database in {os.environ['PREFECT_HOME']}: {said[-1]}", "See `bbqrec doctor`.")
 
 
 def _wait(server: "subprocess.Popen[str]", address: str) -> None:
