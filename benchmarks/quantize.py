@@ -10,6 +10,7 @@ yet; nothing of that is timed. Only the order of things belongs here.
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from bbqrec_core.determinism import choose_device, deterministic
@@ -44,7 +45,7 @@ def main() -> int:
     parser.add_argument("--assign", type=int, default=1_000_000, metavar="N", help="new items to assign (default: a million)")
     parser.add_argument("--steps", type=int, default=200, metavar="N", help="training steps counted of each kind (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of assignment, medians count (default: %(default)s)")
-    parser.add_argument("--out", type=Path, help="file for the report, beside printing it")
+    parser.add_argument("--out", type=Path, help="file for the report, beside printing it; written after every seed")
     arguments = parser.parse_args()
     if min(arguments.seeds, arguments.epochs, arguments.assign, arguments.steps, arguments.rounds) < 1:
         parser.error("--seeds, --epochs, --assign, --steps and --rounds must be positive")
@@ -55,7 +56,13 @@ def main() -> int:
 def _benchmark(arguments: argparse.Namespace) -> str:
     profile = resolve(arguments.profile, parse_overrides(arguments.overrides))
     threads = profile.compute.threads or os.cpu_count() or 1
-    subject, measured = _measure_ids(arguments, profile) if "ids" in arguments.parts else (None, {})
+    machine = describe_machine(count_threads(threads))
+
+    def seed_done(subject: Subject, measured: dict[str, list[Measured]]) -> None:
+        if arguments.out is not None:
+            arguments.out.write_text(report(subject, measured, None, None, machine), encoding="utf-8")
+
+    subject, measured = _measure_ids(arguments, profile, seed_done) if "ids" in arguments.parts else (None, {})
     assigned: Assigned | None = None
     if "assignment" in arguments.parts:
         assigned = measure_assignment(profile.quantization, arguments.assign, arguments.rounds, threads, profile.seed)
@@ -65,13 +72,27 @@ def _benchmark(arguments: argparse.Namespace) -> str:
         with deterministic(threads):
             steps = time_steps(profile.quantization, arguments.steps, profile.seed)
         command.tell("training steps: " + ", ".join(f"{name} {value:.1f} ms" for name, value in steps.milliseconds.items()))
-    return report(subject, measured, assigned, steps, describe_machine(count_threads(threads)))
+    return report(subject, measured, assigned, steps, machine)
 
 
-def _measure_ids(arguments: argparse.Namespace, profile: Profile) -> tuple[Subject, dict[str, list[Measured]]]:
+def _measure_ids(
+    arguments: argparse.Namespace, profile: Profile, seed_done: Callable[[Subject, dict[str, list[Measured]]], None]
+) -> tuple[Subject, dict[str, list[Measured]]]:
     recipe = Recipe(epochs=arguments.epochs)
     catalogue = load_catalogue(profile, ArtifactStore(home_folder()), recipe.max_history)
     split = getattr(catalogue.dataset, arguments.split)
+    section = profile.quantization
+    subject = Subject(
+        profile=profile.name,
+        items=catalogue.data.n_items,
+        users=len(split),
+        split={"test": "the test part", "valid": "the validation part"}[arguments.split],
+        known_by=catalogue.data.known_by,
+        sizes=section.codebook_sizes,
+        passes=section.warmup_epochs + section.epochs,
+        seed=profile.seed,
+        published=tuple(catalogue.data.codes),
+    )
     measured: dict[str, list[Measured]] = {name: [] for name in NAMES}
     with deterministic(profile.compute.threads):
         device = choose_device(profile.compute.device)
@@ -86,18 +107,7 @@ def _measure_ids(arguments: argparse.Namespace, profile: Profile) -> tuple[Subje
                     f"seed {seed}, {NAMES[name]}: {run.fit_seconds:.1f} s, {run.collisions:.2%} collide before repair, "
                     f"NDCG@10 {run.ndcg.mean():.4f}"
                 )
-    section = profile.quantization
-    subject = Subject(
-        profile=profile.name,
-        items=catalogue.data.n_items,
-        users=len(split),
-        split={"test": "the test part", "valid": "the validation part"}[arguments.split],
-        known_by=catalogue.data.known_by,
-        sizes=section.codebook_sizes,
-        passes=section.warmup_epochs + section.epochs,
-        seed=profile.seed,
-        published=tuple(catalogue.data.codes),
-    )
+            seed_done(subject, measured)
     return subject, measured
 
 

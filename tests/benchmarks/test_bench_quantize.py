@@ -1,3 +1,4 @@
+import itertools
 import os
 import re
 import subprocess
@@ -63,6 +64,23 @@ def test_the_command_measures_everything_and_prints_what_it_writes(tmp_path):
         assert heading in ran.stdout
     assert re.search(r"seeds \d+ to \d+, means", ran.stdout)
     assert "against residual k-means, p " in ran.stdout
+
+
+@pytest.mark.slow
+def test_when_stopped_the_report_of_the_seeds_before_stands(tmp_path):
+    out = tmp_path / "report.md"
+    command = [sys.executable, "-m", "benchmarks.quantize", str(PROJECT / "tests" / "tiny.yaml"), "--out", str(out)]
+    command += ["--parts", "ids", "--epochs", "1", "--seeds", "2"]
+    home = {**os.environ, "BBQREC_HOME": str(tmp_path / "home")}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=PROJECT, env=home) as running:
+        assert running.stderr is not None
+        seeds = (re.match(r"seed (\d+), ", line) for line in running.stderr)
+        told = [int(seed[1]) for seed in itertools.islice(filter(None, seeds), len(NAMES) + 1)]
+        running.terminate()
+    assert running.returncode and told == [told[0]] * len(NAMES) + [told[0] + 1]
+    report = out.read_text(encoding="utf-8")
+    assert all(f"| {name} |" in report for name in NAMES.values()) and "against residual k-means, p " in report
+    assert not re.search(r"seeds \d+ to", report)
 
 
 def test_a_profile_that_is_not_there_is_told_in_one_line():
