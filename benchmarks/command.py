@@ -1,4 +1,4 @@
-"""What benchmarks and ablations are on the command line: they tell how far they are, print a report, and leave nothing when stopped."""
+"""What benchmarks and ablations are on the command line: they tell how far they are, print a report, and leave nothing half done."""
 
 import argparse
 import signal

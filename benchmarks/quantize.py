@@ -49,6 +49,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if min(arguments.seeds, arguments.epochs, arguments.assign, arguments.steps, arguments.rounds) < 1:
         parser.error("--seeds, --epochs, --assign, --steps and --rounds must be positive")
+    if arguments.out is not None and not arguments.out.parent.is_dir():
+        parser.error(f"--out: there is no folder {arguments.out.parent}")
     environment.apply()
     return command.run(lambda: (_benchmark(arguments), []), arguments.out)
 

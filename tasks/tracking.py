@@ -74,7 +74,14 @@ def connect() -> "MlflowClient":
 
 def _one_at_a_time(uri: str) -> AbstractContextManager[object]:
     """While an own database is opened, or an experiment looked for: the first creates what is missing, and no other may be doing so too."""
-    return FileLock(home_folder() / "mlflow" / "opening.lock") if uri.startswith("sqlite") else nullcontext()
+    return opening_lock() if uri.startswith("sqlite") else nullcontext()
+
+
+def opening_lock() -> FileLock:
+    """Held while the home's own database is opened."""
+    folder = home_folder() / "mlflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "opening.lock")
 
 
 def require_reachable() -> str:

@@ -16,7 +16,7 @@ from bbqrec_core.sequence.walk import Slab, Walk
 WORKING_FLOATS = 32_000_000
 """How many numbers exact scoring holds at a time at most, about."""
 SLAB_FLOATS = 250_000
-"""Numbers in the widest states of a slab on a CPU: 1 MB, which stay in the cache from one step to the next."""
+"""Numbers in a slab's widest tensor on a CPU, about: 1 MB, which stays in the cache from one step to the next."""
 MAX_ROWS = 64
 """Rows scored at a time; more make exact scoring no faster."""
 
@@ -46,7 +46,7 @@ class DepthDecoder(nn.Module):
         self.out_norm = nn.ModuleList(nn.LayerNorm(dimensions) for _ in range(levels))
         self.out = nn.ModuleList(nn.Linear(dimensions, count) for count in code_counts)
         self.dropout = nn.Dropout(dropout)
-        self._walk: Walk | None = None
+        self._walks: dict[int, Walk] = {}
 
     @property
     def levels(self) -> int:
@@ -133,13 +133,21 @@ class DepthDecoder(nn.Module):
 
         Prefixes with a single leaf below are certain and cost nothing. Memory is bounded by taking rows in turns.
         """
-        trie, width = self.trie, hidden.shape[-1]
-        rows = max(1, min(MAX_ROWS, WORKING_FLOATS // (3 * width * trie.widest_open + 2 * trie.widest)))
-        if self._walk is None or self._walk.device != trie.code.device:
-            floats = SLAB_FLOATS if trie.code.device.type == "cpu" else WORKING_FLOATS
-            self._walk = Walk(trie, max(1, floats // (2 * width * rows)))
-        parts = [self._score_all(part, self._walk) for part in hidden.split(rows)] if len(hidden) else []
-        return torch.cat(parts) if parts else hidden.new_zeros(0, len(trie.path))
+        trie = self.trie
+        if not len(hidden):
+            return hidden.new_zeros(0, len(trie.path))
+        most = WORKING_FLOATS // (3 * hidden.shape[-1] * trie.widest_open + 2 * trie.widest)
+        rows = max(1, min(MAX_ROWS, most, len(hidden)))
+        walk = self._walk_for(rows)
+        return torch.cat([self._score_all(part, walk) for part in hidden.split(rows)])
+
+    def _walk_for(self, rows: int) -> Walk:
+        """The way through the trie for so many rows or up to twice as many, planned once."""
+        device, rows = self.trie.code.device, 1 << (rows.bit_length() - 1)
+        if (walk := self._walks.get(rows)) is None or walk.device != device:
+            floats = SLAB_FLOATS if device.type == "cpu" else WORKING_FLOATS
+            walk = self._walks[rows] = Walk(self.trie, floats // self.enter.out_features, rows)
+        return walk
 
     def _score_all(self, hidden: torch.Tensor, walk: Walk) -> torch.Tensor:
         """Prefixes come first and rows second in every tensor here, so that what is gathered or set lies in one piece."""

@@ -51,12 +51,13 @@ class Walk:
         device: Where the slabs are.
     """
 
-    def __init__(self, trie: Trie, prefixes: int) -> None:
+    def __init__(self, trie: Trie, vectors: int, rows: int) -> None:
         """Plan the way.
 
         Args:
             trie: Which.
-            prefixes: How many a slab may hold.
+            vectors: How many a slab may hold: the widened states of its prefixes, two vectors for each row, and one for each child.
+            rows: How many are to be scored at a time.
         """
         self.device = trie.code.device
         facts = _Facts(trie)
@@ -69,9 +70,14 @@ class Walk:
             nodes = nodes[order]
             facts.number(nodes)
             counts = torch.unique_consecutive(width, return_counts=True)[1].tolist()
-            groups.append([slab for group in nodes.split(counts) for slab in group.split(prefixes)])
+            groups.append([slab for group in nodes.split(counts) for slab in self._cut(group, facts.degree, vectors, rows)])
         self.open_counts = [sum(map(len, group)) for group in groups] + [0]
         self.slabs = [[_slab(trie, facts, nodes) for nodes in group] for group in groups]
+
+    @staticmethod
+    def _cut(nodes: torch.Tensor, degree: torch.Tensor, vectors: int, rows: int) -> tuple[torch.Tensor, ...]:
+        """Prefixes with about as many children each, in parts that are no larger than a slab may be."""
+        return nodes.split(max(1, vectors // max(2 * rows, int(degree[nodes].max()))))
 
 
 class _Facts:

@@ -25,8 +25,8 @@ from tasks.services.addresses import (
     prefect_api,
     prefect_ui,
 )
+from tasks.services.databases import make_databases
 from tasks.services.processes import UP_VARIABLE, end, identity, left_behind, wait_until_gone
-from tasks.services.temporary import make_prefect_database
 
 KILL_SECONDS = 15
 """What honcho gives its processes to end before it kills them."""
@@ -45,10 +45,10 @@ def run_servers() -> int:
     home = home_folder()
     with _only_one(home) as state:
         end(left_behind(str(home)), patience=5.0)
+        make_databases()
         for variable, name in ((PREFECT_PORT_VARIABLE, "Prefect"), (MLFLOW_PORT_VARIABLE, "MLflow")):
             _require_free(port(variable), variable, name)
         (home / "mlflow" / "artifacts").mkdir(parents=True, exist_ok=True)
-        make_prefect_database()
         environment = _environment(home)
         state.write_text(json.dumps({"up": environment[UP_VARIABLE], "prefect": prefect_ui(), "mlflow": mlflow_ui()}), encoding="utf-8")
         try:

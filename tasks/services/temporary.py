@@ -1,6 +1,4 @@
-"""A Prefect server for the time of one run, where none is up, and the database that it shares with the one of `bbqrec up`.
-
-The server listens on loopback, on a port of its own, and cannot outlive the run.
+"""A Prefect server for the time of one run, where none is up. It listens on loopback, on a port of its own, and cannot outlive the run.
 
 Prefect would start one itself, but that one is left behind when the run is killed, and a committed prefect.toml stands in its way.
 """
@@ -34,7 +32,7 @@ def temporary_prefect_server(meanwhile: Callable[[], object] = lambda: None) -> 
     Raises:
         ServiceError: It does not come up.
     """
-    with _starting() as starting, _server() as (server, address):
+    with starting_lock() as starting, _server() as (server, address):
         before = os.environ.get("PREFECT_API_URL")
         os.environ["PREFECT_API_URL"] = address
         try:
@@ -63,29 +61,11 @@ def _server() -> Iterator[tuple["subprocess.Popen[str]", str]]:
         yield server, address
 
 
-def _starting() -> FileLock:
+def starting_lock() -> FileLock:
     """Held while a server comes up: the first one in a home makes its database, and no other may be doing so too."""
     folder = Path(os.environ["PREFECT_HOME"])
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / "starting.lock")
-
-
-def make_prefect_database() -> None:
-    """Make the home's database if it has none, while nobody else does: two servers that begin at once would find it half made.
-
-    Where PREFECT_API_DATABASE_CONNECTION_URL names another database, its owner sees to that.
-
-    Raises:
-        ServiceError: It cannot be made.
-    """
-    with _starting():
-        if "PREFECT_API_DATABASE_CONNECTION_URL" in os.environ or (Path(os.environ["PREFECT_HOME"]) / "prefect.db").exists():
-            return
-        command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
-        made = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if made.returncode:
-            said = made.stderr.strip().splitlines() or [f"it ended with status {made.returncode}"]
-            raise ServiceError(f"Prefect cannot make its database in {os.environ['PREFECT_HOME']}: {said[-1]}", "See `bbqrec doctor`.")
 
 
 def _wait(server: "subprocess.Popen[str]", address: str) -> None:

@@ -90,6 +90,12 @@ def test_a_profile_that_is_not_there_is_told_in_one_line():
     assert "Traceback" not in ran.stderr
 
 
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.quantize", "--out", str(tmp_path / "nowhere" / "report.md")]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=False)
+    assert ran.returncode == 2 and f"--out: there is no folder {tmp_path / 'nowhere'}" in ran.stderr
+
+
 @pytest.mark.parametrize("name", [OURS, KMEANS, PACKAGE])
 def test_a_contender_is_fitted_and_judged(catalogue, name):
     run = measure(name, catalogue, catalogue.dataset.test, SMALL, 3, CPU)

@@ -16,7 +16,7 @@ from installation import free_port
 from bbqrec_core.errors import ServiceError
 from cli.environment import running_prefect_server
 from tasks.services.processes import identity
-from tasks.services.temporary import make_prefect_database, temporary_prefect_server
+from tasks.services.temporary import temporary_prefect_server
 
 DEAD = f"{identity().split('/')[0]}/999999999/1.00"
 
@@ -130,27 +130,25 @@ with temporary_prefect_server() as address:
 UP = """
 from cli import environment
 environment.apply()
-from tasks.services.temporary import make_prefect_database
-make_prefect_database()
+from tasks.services.databases import make_databases
+make_databases()
+"""
+TRACK = """
+from cli import environment
+environment.apply()
+from tasks.tracking import connect
+connect()
 """
 
 
-def test_runs_and_up_that_begin_at_once_in_an_empty_home_all_get_a_server(tmp_path: Path) -> None:
-    """The first makes the database; without waiting for it the others find it half made."""
+def test_runs_and_up_that_begin_at_once_in_an_empty_home_do_not_meet(tmp_path: Path) -> None:
+    """The first makes a database; without waiting for it the others find it half made."""
     wanted = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"} | {"BBQREC_HOME": str(tmp_path)}
     begun = [
         subprocess.Popen([sys.executable, "-c", code], env=wanted, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for code in (BEGIN, UP, BEGIN)
+        for code in (BEGIN, BEGIN, UP, TRACK)
     ]
     told = [process.communicate(timeout=240) for process in begun]
-    assert [process.returncode for process in begun] == [0, 0, 0], told
-    assert told[0][0] and told[2][0] and told[0][0] != told[2][0] and (tmp_path / "prefect" / "prefect.db").exists()
-
-
-def test_a_database_that_cannot_be_made_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "prefect.py").write_text("raise SystemExit('no space left on device')")
-    with pytest.raises(ServiceError, match="no space left on device"):
-        make_prefect_database()
-    assert not (tmp_path / "prefect.db").exists()
+    assert [process.returncode for process in begun] == [0, 0, 0, 0], told
+    assert told[0][0] and told[1][0] and told[0][0] != told[1][0]
+    assert (tmp_path / "prefect" / "prefect.db").exists() and (tmp_path / "mlflow" / "mlflow.db").exists()

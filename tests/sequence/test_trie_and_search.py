@@ -1,5 +1,7 @@
 """The trie and the beam, against plain Python and against exhaustive scoring."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -100,10 +102,27 @@ def test_exact_scores_do_not_depend_on_how_the_trie_is_cut_into_slabs(codes, see
         patch.setattr(decoder_module, "MAX_ROWS", 2)
         piecemeal = make_decoder(codes, seed)
         scores = piecemeal.score_all(hidden)
-    walk = piecemeal._walk
-    assert walk is not None
+    [walk] = piecemeal._walks.values()
     assert [[len(slab.codes) for slab in slabs] for slabs in walk.slabs] == [[1] * count for count in walk.open_counts[:-1]]
     torch.testing.assert_close(scores, at_once, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.cat([decoder.score_all(row) for row in hidden.split(1)]), at_once, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_exact_scores_in_bfloat16_under_inference_and_of_a_copy(rows: int) -> None:
+    generator = np.random.default_rng(rows)
+    decoder, hidden = make_decoder(generator.integers(0, 4, (40, 3)), rows), torch.randn(rows, DIMENSIONS)
+    plain = decoder.score_all(hidden)
+    with torch.inference_mode():
+        assert torch.equal(decoder.score_all(hidden), plain)
+        copied = deepcopy(decoder)
+    assert torch.equal(copied.score_all(hidden), plain)
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = decoder.score_all(hidden)
+        everything = torch.arange(40).expand(rows, -1)
+        torch.testing.assert_close(scores, decoder.score_items(hidden, everything), rtol=0.05, atol=0.1)
+    assert scores.dtype == torch.float32
+    decoder.loss(hidden, torch.zeros(rows, dtype=torch.int64)).backward()  # what was planned under inference does not stand in the way
 
 
 @given(catalogues(), st.integers(0, 1000), st.data())

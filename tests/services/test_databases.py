@@ -1,0 +1,54 @@
+"""The databases that `bbqrec up` makes in an empty home before its servers start."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bbqrec_core.errors import ServiceError
+from tasks.services import launch
+from tasks.services.databases import ELSEWHERE, make_databases
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in (*ELSEWHERE, "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BBQREC_HOME", str(tmp_path))
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    return tmp_path
+
+
+def tables(database: Path) -> set[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+@pytest.mark.slow
+def test_both_are_whole_before_a_server_starts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(*_: object) -> None:
+        raise ServiceError("The port is taken.", "Wait.")
+
+    monkeypatch.setattr(launch, "_require_free", taken)
+    with pytest.raises(ServiceError, match="taken"):
+        launch.run_servers()
+    assert {"flow_run", "deployment"} <= tables(home / "prefect" / "prefect.db")
+    assert {"runs", "registered_models"} <= tables(home / "mlflow" / "mlflow.db")
+
+
+@pytest.mark.parametrize("variable", ELSEWHERE)
+def test_another_database_is_left_to_its_owner(home: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    theirs = home / "theirs.db"
+    monkeypatch.setenv(variable, f"sqlite+aiosqlite:///{theirs}")
+    (home / "mlflow").mkdir(exist_ok=True)
+    (home / "mlflow" / "mlflow.db").touch()
+    make_databases()
+    assert not theirs.exists() and not (home / "prefect" / "prefect.db").exists()
+
+
+def test_what_cannot_be_made_is_told_with_its_reason(home: Path) -> None:
+    (home / "prefect").mkdir(exist_ok=True)
+    (home / "prefect" / "prefect.db").symlink_to(home / "nowhere" / "prefect.db")
+    with pytest.raises(ServiceError, match="unable to open database file"):
+        make_databases()
