@@ -39,9 +39,9 @@ class Stage:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-SLEEPING_THREADS = {"OMP_WAIT_POLICY": "passive"}
-"""Threads that wait for one another sleep and do not spin. Where another program keeps a core busy, spinning makes `quantize` several times
-slower, and on a free machine gains it nothing; `train` it does gain a third (docs/experiments.md)."""
+BRIEF_SPINNING = {"GOMP_SPINCOUNT": "10000"}
+"""Threads that wait for one another soon sleep. Where another program keeps a core busy, long spinning makes `quantize` several times slower;
+on a free machine sleeping at once makes it nearly twice as slow, sleeping soon an eighth (docs/experiments.md)."""
 
 STAGES = (
     Stage(
@@ -88,7 +88,7 @@ STAGES = (
         sections=("quantization", "seed"),
         sources=(),
         headline="{distinct_ids:,} semantic IDs for {items:,} items",
-        environment=SLEEPING_THREADS,
+        environment=BRIEF_SPINNING,
     ),
     Stage(
         "prior",
