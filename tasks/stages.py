@@ -40,8 +40,8 @@ class Stage:
 
 
 BRIEF_SPINNING = {"GOMP_SPINCOUNT": "10000"}
-"""Threads that wait for one another soon sleep. Where another program keeps a core busy, long spinning makes `quantize` several times slower;
-on a free machine sleeping at once makes it nearly twice as slow, sleeping soon an eighth (docs/experiments.md)."""
+"""Threads that wait for one another soon sleep. Where another program keeps a core busy, long spinning makes `quantize` several times
+slower; on a free machine sleeping at once makes it nearly twice as slow, sleeping soon an eighth (docs/experiments.md)."""
 
 STAGES = (
     Stage(
