@@ -45,9 +45,14 @@ log = logging.getLogger(__name__)
 
 def tracking_uri() -> str:
     """Where MLflow's data is: MLFLOW_TRACKING_URI, or the home folder's own SQLite file."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{own_database()}"
+
+
+def own_database() -> Path:
+    """The home folder's own SQLite file, which need not be there yet; its folder is."""
     folder = home_folder() / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
+    return folder / "mlflow.db"
 
 
 def connect() -> "MlflowClient":
@@ -79,9 +84,7 @@ def _one_at_a_time(uri: str) -> AbstractContextManager[object]:
 
 def opening_lock() -> FileLock:
     """Held while the home's own database is opened."""
-    folder = home_folder() / "mlflow"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / "opening.lock")
+    return FileLock(own_database().with_name("opening.lock"))
 
 
 def require_reachable() -> str:

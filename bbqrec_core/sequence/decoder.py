@@ -172,7 +172,10 @@ class DepthDecoder(nn.Module):
         return leaves.index_select(0, self.trie.path[:, -1] - self.trie.level_start[self.levels]).t()
 
     def _below(self, above: torch.Tensor, widened: torch.Tensor, slab: Slab, level: int) -> torch.Tensor:
-        """States of a slab's prefixes from those of the kept ones above them and what the level widens these to: float32 [s, batch, d]."""
+        """States of a slab's prefixes from those of the kept ones above them and what the level widens these to: float32 [s, batch, d].
+
+        What `_join` does, in place and without dropout: a tenth of exact scoring.
+        """
         inner = widened.index_select(0, slab.above).add_(self.prefix[level](slab.codes)[:, None])
         return self.narrow[level](F.gelu(inner)).add_(above.index_select(0, slab.above))
 
@@ -181,4 +184,4 @@ class DepthDecoder(nn.Module):
         layer = self.out[level]
         assert isinstance(layer, nn.Linear)
         bias = layer.bias[slab.next_codes].masked_fill(slab.missing, float("-inf"))
-        return (torch.baddbmm(bias[:, None], self.out_norm[level](states), layer.weight[slab.next_codes].transpose(1, 2))).float()
+        return torch.baddbmm(bias[:, None], self.out_norm[level](states), layer.weight[slab.next_codes].transpose(1, 2)).float()

@@ -14,7 +14,7 @@ from bbqrec_core.errors import ServiceError
 from bbqrec_core.home import PROJECT, home_folder
 from tasks.lifeline import die_with_parent, tethered
 from tasks.services.temporary import starting_lock
-from tasks.tracking import connect, opening_lock
+from tasks.tracking import connect, opening_lock, own_database
 
 PREFECT, MLFLOW = "prefect", "mlflow"
 ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
@@ -45,7 +45,7 @@ def make_databases() -> None:
 
 
 def _files() -> dict[str, Path]:
-    return {PREFECT: Path(os.environ["PREFECT_HOME"]) / "prefect.db", MLFLOW: home_folder() / "mlflow" / "mlflow.db"}
+    return {PREFECT: Path(os.environ["PREFECT_HOME"]) / "prefect.db", MLFLOW: own_database()}
 
 
 def main(*arguments: str) -> None:

@@ -25,7 +25,6 @@ from tasks.services.addresses import (
     prefect_api,
     prefect_ui,
 )
-from tasks.services.databases import make_databases
 from tasks.services.processes import UP_VARIABLE, end, identity, left_behind, wait_until_gone
 
 KILL_SECONDS = 15
@@ -42,6 +41,8 @@ def run_servers() -> int:
     Returns:
         The exit code: 0 when told to end.
     """
+    from tasks.services.databases import make_databases  # tracking is slow to import, and others only ask what runs
+
     home = home_folder()
     with _only_one(home) as state:
         end(left_behind(str(home)), patience=5.0)

@@ -1,5 +1,6 @@
 """The databases that `bbqrec up` makes in an empty home before its servers start."""
 
+import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from bbqrec_core.errors import ServiceError
 from tasks.services import launch
+from tasks.services.addresses import HOST, PREFECT_PORT_VARIABLE
 from tasks.services.databases import ELSEWHERE, make_databases
 
 
@@ -27,12 +29,12 @@ def tables(database: Path) -> set[str]:
 
 @pytest.mark.slow
 def test_both_are_whole_before_a_server_starts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def taken(*_: object) -> None:
-        raise ServiceError("The port is taken.", "Wait.")
-
-    monkeypatch.setattr(launch, "_require_free", taken)
-    with pytest.raises(ServiceError, match="taken"):
-        launch.run_servers()
+    with socket.socket() as holder:  # in the servers' way, so that none starts
+        holder.bind((HOST, 0))
+        holder.listen()
+        monkeypatch.setenv(PREFECT_PORT_VARIABLE, str(holder.getsockname()[1]))
+        with pytest.raises(ServiceError, match="is taken"):
+            launch.run_servers()
     assert {"flow_run", "deployment"} <= tables(home / "prefect" / "prefect.db")
     assert {"runs", "registered_models"} <= tables(home / "mlflow" / "mlflow.db")
 
