@@ -46,9 +46,9 @@ def run_servers() -> int:
     home = home_folder()
     with _only_one(home) as state:
         end(left_behind(str(home)), patience=5.0)
-        make_databases()
         for variable, name in ((PREFECT_PORT_VARIABLE, "Prefect"), (MLFLOW_PORT_VARIABLE, "MLflow")):
             _require_free(port(variable), variable, name)
+        make_databases()
         (home / "mlflow" / "artifacts").mkdir(parents=True, exist_ok=True)
         environment = _environment(home)
         state.write_text(json.dumps({"up": environment[UP_VARIABLE], "prefect": prefect_ui(), "mlflow": mlflow_ui()}), encoding="utf-8")

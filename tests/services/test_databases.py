@@ -2,14 +2,16 @@
 
 import socket
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from installation import free_port
 
 from bbqrec_core.errors import ServiceError
 from tasks.services import launch
-from tasks.services.addresses import HOST, PREFECT_PORT_VARIABLE
+from tasks.services.addresses import HOST, MLFLOW_PORT_VARIABLE, PREFECT_PORT_VARIABLE
 from tasks.services.databases import ELSEWHERE, make_databases
 
 
@@ -29,14 +31,31 @@ def tables(database: Path) -> set[str]:
 
 @pytest.mark.slow
 def test_both_are_whole_before_a_server_starts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as holder:  # in the servers' way, so that none starts
+    monkeypatch.setenv(PREFECT_PORT_VARIABLE, str(free_port()))
+    monkeypatch.setenv(MLFLOW_PORT_VARIABLE, str(free_port()))
+    found: list[set[str]] = []
+
+    def look_instead_of_serving(_: Mapping[str, str]) -> int:
+        found.extend(tables(home / name / f"{name}.db") for name in ("prefect", "mlflow"))
+        return 0
+
+    monkeypatch.setattr(launch, "_manage", look_instead_of_serving)
+    assert launch.run_servers() == 0
+    assert {"flow_run", "deployment"} <= found[0]
+    assert {"runs", "registered_models"} <= found[1]
+
+
+@pytest.mark.parametrize("variable", [PREFECT_PORT_VARIABLE, MLFLOW_PORT_VARIABLE])
+def test_a_taken_port_is_told_before_anything_is_made(home: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(PREFECT_PORT_VARIABLE, str(free_port()))
+    monkeypatch.setenv(MLFLOW_PORT_VARIABLE, str(free_port()))
+    with socket.socket() as holder:
         holder.bind((HOST, 0))
         holder.listen()
-        monkeypatch.setenv(PREFECT_PORT_VARIABLE, str(holder.getsockname()[1]))
+        monkeypatch.setenv(variable, str(holder.getsockname()[1]))
         with pytest.raises(ServiceError, match="is taken"):
             launch.run_servers()
-    assert {"flow_run", "deployment"} <= tables(home / "prefect" / "prefect.db")
-    assert {"runs", "registered_models"} <= tables(home / "mlflow" / "mlflow.db")
+    assert not list(home.rglob("*.db"))
 
 
 @pytest.mark.parametrize("variable", ELSEWHERE)
