@@ -101,7 +101,7 @@ STAGES = (
     ),
     Stage(
         "train",
-        version=7,
+        version=8,
         entry="bbqrec_core.sequence.stage:run",
         inputs=("ingest", "embed", "quantize", "prior"),
         sections=("sequence", "seed"),
@@ -119,7 +119,7 @@ STAGES = (
     ),
     Stage(
         "baselines",
-        version=6,
+        version=7,
         entry="bbqrec_core.baselines.stage:run",
         inputs=("ingest", "embed", "quantize", "prior"),
         sections=("baselines", "quantization", "seed"),

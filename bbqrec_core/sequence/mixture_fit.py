@@ -1,8 +1,9 @@
 """Fitting what the prior, content similarity and repetition weigh, by NDCG@10 on validation, on a small grid.
 
-First the prior's smoothing and its weight, the same for everybody. Then what the weight makes of a history's length and support. Then
-content similarity, its temperature and its weight together with the prior's level. These two steps are kept only if users on whom
-they were not chosen are ranked better by them, by more than a standard error. At last repetition, seen items not masked.
+First the prior's smoothing and its weight, the same for everybody. Then content similarity, its temperature and its weight together with
+the prior's level. Then what the prior's weight makes of a history's length and support, which matters most beside content similarity.
+These two steps are kept only if users on whom they were not chosen are ranked better by them, by more than a standard error. At last
+repetition, seen items not masked.
 """
 
 import itertools
@@ -60,7 +61,7 @@ def fit_helpers(
     device: torch.device,
     batch: int,
 ) -> tuple[Mixture, BehaviourPrior | None, ContentSimilarity | None]:
-    """Fit, in this order, on top of the heads: the prior's weight, content similarity's, and what repetition is worth.
+    """Fit, in this order, on top of the heads: the prior's weight, content similarity's, whose histories the prior counts for, repetition.
 
     Args:
         valid: At least one user.
@@ -85,13 +86,14 @@ def fit_helpers(
         mixture, column = fit_content(evidence, mixture, smoothing)
         content = tried[column].to("cpu") if mixture.content else None
         evidence = evidence.at_temperature(column)
+    mixture = fit_support(evidence, mixture, smoothing)
     if helpers.repetition:
         mixture = replace(mixture, repetition=fit_repetition(evidence, mixture, smoothing))
     return mixture, prior, content
 
 
 def fit_prior_weight(evidence: Evidence, heads: Mapping[str, float]) -> tuple[PriorWeight, float]:
-    """The prior's weight and smoothing that rank the targets best, seen items masked.
+    """The prior's weight, the same for every history, and the smoothing that rank the targets best, seen items masked.
 
     Args:
         evidence: Of validation, gathered with a prior.
@@ -103,12 +105,7 @@ def fit_prior_weight(evidence: Evidence, heads: Mapping[str, float]) -> tuple[Pr
     choices = list(itertools.product(SMOOTHINGS, LEVELS))
     plain = [(Mixture(heads, PriorWeight(level)), smoothing) for smoothing, level in choices]
     smoothing, level = choices[_best(per_user_ndcg(evidence, plain))]
-    if level == 0:
-        return PriorWeight(), smoothing
-    length, support = evidence.support.mean(0).tolist()
-    tilted = [PriorWeight(level, slopes, (length, support)) for slopes in itertools.product(SLOPES, SLOPES)]
-    values = per_user_ndcg(evidence, [(Mixture(heads, weight), smoothing) for weight in tilted])
-    return (tilted[_best(values)] if generalises(values) else PriorWeight(level)), smoothing
+    return PriorWeight(level), smoothing
 
 
 def fit_content(evidence: Evidence, mixture: Mixture, smoothing: float) -> tuple[Mixture, int]:
@@ -132,6 +129,24 @@ def fit_content(evidence: Evidence, mixture: Mixture, smoothing: float) -> tuple
         return mixture, 0
     column, row = divmod(_best(values), len(choices))
     return choices[row], column
+
+
+def fit_support(evidence: Evidence, mixture: Mixture, smoothing: float) -> Mixture:
+    """What the prior's weight makes of a history's length and of how often its last item occurs, so that targets are ranked best.
+
+    Args:
+        evidence: Of validation, with content similarity at the temperature that was chosen.
+        mixture: What is fitted so far; comes back as it is where the prior has no say, or where this does not help users on whom it
+            was not chosen.
+        smoothing: The prior's.
+    """
+    level = mixture.prior.level
+    if not level:
+        return mixture
+    length, support = evidence.support.mean(0).tolist()
+    tilted = [replace(mixture, prior=PriorWeight(level, slopes, (length, support))) for slopes in itertools.product(SLOPES, SLOPES)]
+    values = per_user_ndcg(evidence, [(choice, smoothing) for choice in tilted])
+    return tilted[_best(values)] if generalises(values) else mixture
 
 
 def fit_repetition(evidence: Evidence, mixture: Mixture, smoothing: float) -> float:
