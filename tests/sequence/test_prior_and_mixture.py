@@ -18,9 +18,9 @@ from bbqrec_core.evaluation.metrics import expected_ndcg
 from bbqrec_core.evaluation.ranking import rank_split
 from bbqrec_core.prior.tuning import tune_knn
 from bbqrec_core.sequence import stage
-from bbqrec_core.sequence.evidence import TOP, gather_evidence
+from bbqrec_core.sequence.evidence import TOP, Evidence, gather_evidence
 from bbqrec_core.sequence.mixture import Mixture, PriorWeight, stands_in
-from bbqrec_core.sequence.mixture_fit import fit_prior_weight, fit_repetition, generalises, per_user_ndcg
+from bbqrec_core.sequence.mixture_fit import fit_prior_weight, fit_repetition, fit_support, generalises, per_user_ndcg
 from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
 from bbqrec_core.sequence.recommender import load_recommender
 
@@ -170,6 +170,34 @@ def test_support_counts_only_if_it_helps_users_who_had_no_part_in_choosing():
     real[7] = real[0] + 0.05 * rng.random(300)
     assert generalises(real)
     assert not generalises(real[:, :1]), "one user says nothing of others"
+
+
+def two_candidates(right: torch.Tensor, support: torch.Tensor) -> Evidence:
+    """A target and a rival per user: the head prefers the target, and the prior gives it nine tenths of its votes where it is right."""
+    users = len(right)
+    shares = torch.where(right, 0.9, 0.1)
+    nothing = torch.zeros(users, 2)
+    return Evidence(
+        heads={"dense": torch.tensor([0.0, -1.8]).expand(users, 2)},
+        shares=torch.stack([shares, 1 - shares], dim=1),
+        popularity=torch.full((users, 2), 0.5),
+        content=nothing[:, :, None],
+        real=torch.ones(users, 2, dtype=torch.bool),
+        seen=torch.zeros(users, 2, dtype=torch.bool),
+        history=torch.zeros(users, 2, dtype=torch.bool),
+        support=support,
+    )
+
+
+def test_the_prior_counts_more_for_the_histories_that_it_knows_more_of():
+    often = torch.arange(200) % 2 == 0
+    support = torch.stack([torch.full((200,), 1.5), torch.where(often, 3.0, 1.0)], dim=1)
+    level = Mixture({"dense": 1.0}, PriorWeight(1.0), content=0.3)
+    fitted = fit_support(two_candidates(often, support), level, 0.01)
+    assert fitted.prior.slopes[1] > 0 and fitted.content == 0.3
+    assert fit_support(two_candidates(torch.ones(200, dtype=torch.bool), support), level, 0.01) == level, "nothing to gain"
+    without = Mixture({"dense": 1.0})
+    assert fit_support(two_candidates(often, support), without, 0.01) == without
 
 
 def test_repetition_is_penalised_where_nobody_repeats_and_rewarded_where_all_do(prior, data):
