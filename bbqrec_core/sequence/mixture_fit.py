@@ -61,7 +61,7 @@ def fit_helpers(
     device: torch.device,
     batch: int,
 ) -> tuple[Mixture, BehaviourPrior | None, ContentSimilarity | None]:
-    """Fit, in this order, on top of the heads: the prior's weight, content similarity's, whose histories the prior counts for, repetition.
+    """Fit on top of the heads, one after the other, what the module's docstring tells.
 
     Args:
         valid: At least one user.
