@@ -39,6 +39,7 @@ def test_both_are_whole_before_a_server_starts(home: Path, monkeypatch: pytest.M
         found.extend(tables(home / name / f"{name}.db") for name in ("prefect", "mlflow"))
         return 0
 
+    # Real servers would make the tables themselves, and hide that nobody had.
     monkeypatch.setattr(launch, "_manage", look_instead_of_serving)
     assert launch.run_servers() == 0
     assert {"flow_run", "deployment"} <= found[0]
