@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import label_ranking_average_precision_score, ndcg_score, top_k_accuracy_score
 
 from bbqrec_core.evaluation import metrics
 
@@ -25,6 +26,28 @@ def test_ties_are_the_mean_over_all_orders(above: int, tied: int, k: int) -> Non
     counts = np.array([above]), np.array([tied])
     ours = [metrics.expected_recall(*counts, k)[0], metrics.expected_ndcg(*counts, k)[0], metrics.expected_reciprocal_rank(*counts)[0]]
     np.testing.assert_allclose(ours, values, rtol=1e-12)
+
+
+def place_targets(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    own = scores[np.arange(len(scores)), targets][:, None]
+    return (scores > own).sum(1), (scores == own).sum(1) - 1
+
+
+@pytest.mark.parametrize("k", [1, 5, 10, 60])
+def test_random_rankings_are_worth_what_scikit_learn_says(k: int) -> None:
+    rng = np.random.default_rng(k)
+    targets = rng.integers(0, 50, 300)
+    relevance = np.eye(50)[targets]
+    scores = rng.permuted(np.tile(np.arange(50.0), (300, 1)), axis=1)  # no ties
+    above, tied = place_targets(scores, targets)
+    assert metrics.expected_ndcg(above, tied, k).mean() == pytest.approx(ndcg_score(relevance, scores, k=k))
+    hits = top_k_accuracy_score(targets, scores, k=min(k, 49), labels=np.arange(50))
+    assert metrics.expected_recall(above, tied, min(k, 49)).mean() == pytest.approx(hits)
+    assert metrics.expected_reciprocal_rank(above, tied).mean() == pytest.approx(label_ranking_average_precision_score(relevance, scores))
+    few = rng.integers(0, 6, (300, 50)).astype(float)  # many ties, which scikit-learn's NDCG averages over too
+    above, tied = place_targets(few, targets)
+    assert tied.min() >= 0 and tied.max() > 5
+    assert metrics.expected_ndcg(above, tied, k).mean() == pytest.approx(ndcg_score(relevance, few, k=k))
 
 
 @given(st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 3000)), min_size=1, max_size=20), st.integers(1, 5000))

@@ -121,6 +121,10 @@ def test_recommend_gives_the_best_unseen_items(trained, exact):
     assert sorted(unmasked[0].tolist()) == list(range(N_ITEMS))
     few, few_scores = recommender.recommend(torch.arange(N_ITEMS - 2)[None], 4, exact=exact)
     assert sorted(few[0, :2].tolist()) == [N_ITEMS - 2, N_ITEMS - 1] and (few[0, 2:] == -1).all() and few_scores[0, 2] == float("-inf")
+    more, _ = recommender.recommend(histories[:2], N_ITEMS + 7, exact=exact)
+    for row, history in zip(more.tolist(), histories[:2].tolist(), strict=True):
+        unseen = sorted(set(range(N_ITEMS)) - set(history))
+        assert sorted(row[: len(unseen)]) == unseen and all(item == -1 for item in row[len(unseen) :]), "K beyond the catalogue"
 
 
 def test_same_seed_same_bytes_other_seed_other_model(artifacts, tmp_path):
@@ -217,6 +221,22 @@ def test_a_damaged_or_foreign_checkpoint_is_not_used(artifacts, tmp_path):
     shutil.copy(whole.scratch / "checkpoint.pt", foreign.scratch / "checkpoint.pt")
     stage.run(foreign)
     assert not same_files(whole.out, foreign.out)
+
+
+def test_a_checkpoint_of_another_catalogue_is_not_used(artifacts, tmp_path, caplog):
+    whole = make_context(tmp_path, artifacts, "whole", epochs=2)
+    stage.run(whole)
+    renumbered = make_artifacts(tmp_path / "renumbered", relabel=np.random.default_rng(5).permutation(N_ITEMS))
+    for name, inputs in (("data", {**artifacts, "ingest": renumbered["ingest"]}), ("codes", {**artifacts, "quantize": renumbered["quantize"]})):
+        other = make_context(tmp_path, inputs, f"other-{name}", epochs=2)
+        stage.run(other)
+        own = make_context(tmp_path, artifacts, f"beside-{name}", epochs=2)
+        shutil.copy(other.scratch / "checkpoint.pt", own.scratch / "checkpoint.pt")
+        with caplog.at_level("INFO"):
+            stage.run(own)
+        assert "is of another training: this one starts anew" in caplog.text
+        assert same_files(whole.out, own.out)
+        caplog.clear()
 
 
 def test_permuted_test_targets_leave_everything_bit_identical(artifacts, tmp_path):
