@@ -146,7 +146,7 @@ STAGES = (
     ),
     Stage(
         "report",
-        version=4,
+        version=5,
         entry="bbqrec_core.report.stage:run",
         inputs=("shop", "ingest", "embed", "quantize", "prior", "train", "refit", "baselines", "evaluate"),
         sections=(

@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from bbqrec_core import schema
-from bbqrec_core.report import charts
+from bbqrec_core.report import charts, code_charts
 from bbqrec_core.report.naming import count, quantity, readable, share
 from bbqrec_core.report.reading import Inputs, Rows
 from bbqrec_core.report.tables import Fact, Figure, Table
 
 SOURCES = (schema.FUSED, *schema.MODALITIES)
+BUCKETS = ((1, 1, "alone"), (2, 2, "2"), (3, 5, "3 to 5"), (6, 10, "6 to 10"), (11, None, "more than 10"))
+"""Fewest and most items that share a prefix."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,9 @@ class CodeSection:
 
     facts: list[Fact]
     usage: list[UsageRow]
+    tree: Figure | None
+    company: Table | None
+    behaviour: Figure | None
     whole: Table | None
     levels: list[Table]
 
@@ -50,12 +57,70 @@ def build_codes(inputs: Inputs) -> CodeSection:
         )
         usage.setdefault(source, []).append(Figure(picture, f"Level {level}", words))
     health = inputs.rows("quantize", "codebook_health.parquet") or []
+    levels = _prefixes(inputs)
     return CodeSection(
         _facts(inputs.statistics("quantize")),
         [UsageRow(source, panels) for source, panels in usage.items()],
+        _tree(levels),
+        _company(levels),
+        _behaviour(health),
         _whole_ids(health),
         _by_level(health),
     )
+
+
+def prefix_sizes(codes: np.ndarray) -> list[list[int]]:
+    """Items of each prefix, by level, in an order of the items in which prefixes stay together, the largest first among siblings.
+
+    Args:
+        codes: int64 [n, L].
+
+    Returns:
+        Per level the sizes of its prefixes; each list sums to n.
+    """
+    keys = []
+    for level in range(1, codes.shape[1] + 1):
+        _, group, size = np.unique(codes[:, :level], axis=0, return_inverse=True, return_counts=True)
+        keys += [-size[group.reshape(-1)], codes[:, level - 1]]
+    ordered = codes[np.lexsort(keys[::-1])] if keys else codes
+    begins = np.logical_or.accumulate(ordered[1:] != ordered[:-1], axis=1)
+    return [np.diff(np.concatenate([[0], np.flatnonzero(new) + 1, [len(ordered)]])).tolist() for new in begins.T]
+
+
+def _prefixes(inputs: Inputs) -> list[list[int]]:
+    ids = inputs.table("quantize", "semantic_ids.parquet", [schema.FUSED])
+    if ids is None or not len(ids):
+        return []
+    return prefix_sizes(ids[schema.FUSED].combine_chunks().flatten().to_numpy().reshape(len(ids), -1).astype(np.int64))
+
+
+def _tree(levels: list[list[int]]) -> Figure | None:
+    if not levels:
+        return None
+    words = ", ".join(f"level {level}: {count(len(sizes))}" for level, sizes in enumerate(levels, start=1))
+    return Figure(code_charts.prefix_tree(levels, f"Prefixes of the semantic IDs, as wide as they have items; {words}."), "Prefix tree", "")
+
+
+def _company(levels: list[list[int]]) -> Table | None:
+    """How many items share their prefix with how many."""
+    rows = []
+    for level, sizes in enumerate(levels, start=1):
+        items = sum(sizes)
+        held = [sum(size for size in sizes if low <= size and (high is None or size <= high)) for low, high, _ in BUCKETS]
+        rows.append([f"level {level}", *(share(part / items) for part in held), count(max(sizes))])
+    heads = ["", *(name if name == "alone" else f"{name} items" for _, _, name in BUCKETS), "largest"]
+    return Table("Share of the items that share their prefix with so many, themselves included", heads, rows) if rows else None
+
+
+def _behaviour(health: Rows) -> Figure | None:
+    """behaviour-LCP with its interval."""
+    value = {row["name"].removeprefix("behaviour_lcp_"): row["value"] for row in health if row["name"].startswith("behaviour_lcp_")}
+    if not {"mean", "random", "difference", "difference_low", "difference_high", "pairs"} <= value.keys():
+        return None
+    bar = charts.Bar("bought by one user", value["difference"], value["difference_low"], value["difference_high"], ours=True)
+    picture = charts.differences([bar], "levels more in common than random pairs, 95 % interval over users", "Behaviour in common prefixes.")
+    note = f"{value['mean']:.3f} levels in common, random pairs {value['random']:.3f}; {count(value['pairs'])} pairs"
+    return Figure(picture, "Behaviour-LCP", note)
 
 
 def _facts(statistics: dict[str, Any]) -> list[Fact]:
