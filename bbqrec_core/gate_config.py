@@ -28,6 +28,9 @@ class GatesConfig(Section):
     max_collision_share: Share = Field(
         0.05, description="critical: items sharing a semantic ID after repair; warning: of published codes, unrepaired"
     )
+    max_collision_share_before_repair: Share = Field(
+        0.1, description="warning: items sharing a semantic ID before repair, identical listings counted once"
+    )
     min_used_code_share: Share = Field(0.5, description="warning: codes in use, worst level")
     max_largest_code_share: Share = Field(0.25, description="warning: items on the most used first-level code")
     min_users_evaluated: int = Field(50, ge=1, description="critical: users in the test split")

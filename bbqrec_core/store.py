@@ -103,10 +103,19 @@ class ArtifactStore:
         if not self.path(ref).is_dir():
             return None
         self._mark_used([ref])  # before it is verified: from here on nobody takes it for garbage
+        found = self.peek(ref)
+        if found is None:
+            log.warning("%s will be made again.", ref)
+        return found
+
+    def peek(self, ref: ArtifactRef) -> Artifact | None:
+        """As `lookup`, without counting as a use: for who only looks, and must not make an earlier run the latest."""
+        if not self.path(ref).is_dir():
+            return None
         try:
             return self.examine(ref)
         except ArtifactError as damage:
-            log.warning("%s It will be made again.", damage.problem)
+            log.warning("%s", damage.problem)
             return None
 
     def examine(self, ref: ArtifactRef) -> Artifact:

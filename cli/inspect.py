@@ -1,5 +1,6 @@
 """`bbqrec inspect`: what an artifact holds."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -9,12 +10,14 @@ from rich.text import Text
 from bbqrec_core.errors import ArtifactError, SourceError
 from bbqrec_core.store import ArtifactRef, ArtifactStore
 from cli.console import out
+from cli.overrides import as_options
 
 
 def inspect(
     artifact: Annotated[
         str, typer.Argument(help="profile/stage, such as demo/ingest, or stage/fingerprint, of which the beginning will do")
     ],
+    set_: Annotated[list[str], typer.Option("--set", "-s", help="of a profile's: an override, as the run had it; repeatable")] = [],  # noqa: B006
     rows: Annotated[int, typer.Option(help="show so many rows of each table")] = 0,
 ) -> None:
     """Verify ARTIFACT and show its files, statistics and origin."""
@@ -23,7 +26,11 @@ def inspect(
     from bbqrec_core.home import home_folder
 
     store = ArtifactStore(home_folder())
-    found_artifact = store.require(_find(artifact, store))
+    ref = _find(artifact, set_, store)
+    if not store.path(ref).is_dir():
+        way_out = shlex.join(["bbqrec", "run", artifact.rpartition("/")[0], *as_options(set_), "--until", ref.stage])
+        raise ArtifactError(f"The output of stage `{ref.stage}` as {artifact} has it now ({ref}) does not exist.", f"Make it: {way_out}")
+    found_artifact = store.examine(ref)
     manifest = found_artifact.manifest
     out.print(Text.assemble((str(found_artifact.ref), "bold"), f", verified, in {found_artifact.path}"), soft_wrap=True)
     files = Table("file", "rows", "bytes", box=None, pad_edge=False)
@@ -51,16 +58,18 @@ def _newest(stage: str, store: ArtifactStore) -> str:
     return f"Or name the artifact itself; of {stage} the newest, of whichever profile, is {newest}."
 
 
-def _find(name: str, store: ArtifactStore) -> ArtifactRef:
+def _find(name: str, overrides: list[str], store: ArtifactStore) -> ArtifactRef:
     """The one artifact that a name means."""
-    from bbqrec_core.profile import available_profiles, load_profile
+    from bbqrec_core.profile import available_profiles
+    from cli.overrides import parse_overrides
+    from flows.parameters import resolve
     from tasks.plan import make_plan
     from tasks.stages import BY_NAME
 
     profile, _, stage = name.rpartition("/")
-    if stage in BY_NAME and (profile in available_profiles() or profile.endswith(".yaml")):
+    if stage in BY_NAME and (profile in available_profiles() or profile.endswith((".yaml", ".yml"))):
         try:
-            plan = make_plan(load_profile(profile), store)
+            plan = make_plan(resolve(profile, parse_overrides(overrides)), store)
         except SourceError as error:
             raise ArtifactError(
                 f"Which artifact {name} is depends on the raw files, and they cannot be found. {error.problem}",

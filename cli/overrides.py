@@ -1,5 +1,6 @@
 """`--set section.field=value` to overrides of a profile, refused here if they do not fit."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -7,6 +8,11 @@ from pydantic import BaseModel, ValidationError
 
 from bbqrec_core.errors import ProfileError
 from bbqrec_core.profile import merge, nearest_key
+
+
+def as_options(assignments: Sequence[str]) -> list[str]:
+    """Assignments as they are given to a command."""
+    return [word for assignment in assignments for word in ("--set", assignment)]
 
 
 def parse_overrides(assignments: list[str]) -> BaseModel | None:

@@ -43,7 +43,7 @@ def run(
     out.print(f"{len(plan)} stages, each with its gate; everything is kept in {home_folder()}", soft_wrap=True)
     with running_flows("flows.retrain"):
         summary = _retrain(profile, overrides, until)
-    print_summary(summary, time.monotonic() - start, pages)
+    print_summary(summary, time.monotonic() - start, pages, set_)
 
 
 def _retrain(profile: str, overrides: "BaseModel | None", until: StageName | None) -> "Summary":

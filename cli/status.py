@@ -30,11 +30,11 @@ def status(
     for heading in ("stage", "artifact", "state", "gate", "made"):
         table.add_column(heading)
     for name, planned in make_plan(loaded, store).items():
-        artifact = store.lookup(planned.ref)
+        artifact = store.peek(planned.ref)
         if artifact is None:
             table.add_row(name, planned.ref.fingerprint, "to do", "", "")
             continue
-        judged = store.lookup(gate_ref(planned.ref, loaded.gates))
+        judged = store.peek(gate_ref(planned.ref, loaded.gates))
         statistics = artifact.manifest["statistics"]
         if name == "ingest":
             ingested = statistics

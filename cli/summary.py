@@ -1,16 +1,25 @@
 """The readable end of a run."""
 
 import shlex
+from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
 
 from cli.console import out
+from cli.overrides import as_options
 from tasks.summary import Summary
 
 
-def print_summary(summary: Summary, seconds: float, pages: str) -> None:
-    """Print stages, metrics, where things are (`pages`: those that `make up` serves), and what to try next."""
+def print_summary(summary: Summary, seconds: float, pages: str, overrides: Sequence[str] = ()) -> None:
+    """Print stages, metrics, where things are, and what to try next.
+
+    Args:
+        summary: Of the run.
+        seconds: It took.
+        pages: Addresses that `make up` serves.
+        overrides: What it was given by `--set`.
+    """
     out.print()
     out.print(_stages(summary))
     if summary.models:
@@ -30,17 +39,18 @@ def print_summary(summary: Summary, seconds: float, pages: str) -> None:
         out.print(f"  Report     {summary.report}", soft_wrap=True)
     out.print(f"  MLflow and Prefect in the browser: make up, then {pages}")
     out.print("\nTry next:")
-    for command, purpose in _suggestions(shlex.quote(summary.profile_argument), summary):
+    for command, purpose in _suggestions(shlex.quote(summary.profile_argument), summary, shlex.join(as_options(overrides))):
         out.print(f"  .venv/bin/bbqrec {command:<45}  {purpose}", soft_wrap=True)
 
 
-def _suggestions(profile: str, summary: Summary) -> list[tuple[str, str]]:
+def _suggestions(profile: str, summary: Summary, options: str) -> list[tuple[str, str]]:
+    again = f"{profile} {options}".rstrip()
     if summary.report is None:
         last = summary.stages[-1].name
-        return [(f"inspect {profile}/{last} --rows 3", f"what `{last}` made"), (f"run {profile}", "the rest of the pipeline")]
+        return [(f"inspect {f'{profile}/{last} {options}'.rstrip()} --rows 3", f"what `{last}` made"), (f"run {again}", "the rest of the pipeline")]
     return [
         (f"recommend {profile}", "recommendations for some of its users"),
-        (f"run {profile} --set sequence.learning_rate=0.002", "retrains, re-embeds nothing"),
+        (f"run {again} --set sequence.learning_rate=0.002", "retrains, re-embeds nothing"),
         ("profiles", "what else can be run"),
     ]
 

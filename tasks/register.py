@@ -239,7 +239,7 @@ def _restore_aliases(client: "MlflowClient", name: str, before: dict[str, str]) 
 def swap_champion(name: str) -> tuple[int, int] | None:
     """Swap the aliases champion and previous. Returns their new versions, or None where there is no previous.
 
-    A third alias holds the champion meanwhile, so that a swap cut in the middle loses nothing and is finished by the next one.
+    A third alias holds the champion meanwhile, so that a swap cut in the middle loses nothing; who asks for it again has it finished.
 
     Raises:
         ServiceError: MLflow cannot be reached.
@@ -247,9 +247,10 @@ def swap_champion(name: str) -> tuple[int, int] | None:
     client = connect()
     if not client.search_registered_models(f"name = '{name}'"):
         return None
-    if finish_swap(client, name):
-        log.warning("A rollback of %s that was cut in the middle was finished first.", name)
     aliases = client.get_registered_model(name).aliases
+    if finish_swap(client, name) and aliases[CHAMPION] != aliases[SWAPPING]:  # asked for again after it was cut: not to be undone
+        log.warning("A rollback of %s that was cut in the middle was finished; ask once more to swap again.", name)
+        return int(aliases[CHAMPION]), int(aliases[SWAPPING])
     champion, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
     if champion is None or previous is None:
         return None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import yaml
+from pyarrow import csv
 from filelock import FileLock
 
 from bbqrec_core.errors import ServiceError
@@ -36,6 +37,8 @@ PROCESS_TAG = "bbqrec.process"
 PARTIAL_TAG = "bbqrec.partial"
 """On runs, data sets and model versions that rest on part of the data: files that were cut off."""
 PLOTS = "plots"
+TABLES = {"quantize": ("codebook_health", "usage"), "evaluate": ("metrics", "comparisons")}
+"""By stage, tables that are attached as CSV, which MLflow's pages show."""
 MAX_SOURCE = 1000
 """Characters of a data set's address; a category may have very many files."""
 WAY_OUT = "Check MLFLOW_TRACKING_URI, or unset it to use the home folder's own; `bbqrec doctor` looks."
@@ -206,6 +209,9 @@ class StageTracking:
         _log_batch(client, run, headline, dict(flatten(manifest["profile"])), tags)
         for name in ("manifest.json", STATISTICS):  # whole, where a run's metrics are cut at MAX_METRICS
             client.log_artifact(run, str(artifact.path / name))
+        for name in TABLES.get(self._planned.stage.name, ()):
+            with _as_csv(artifact.path / f"{name}.parquet") as path:
+                client.log_artifact(run, str(path))
         if self._planned.stage.name == "ingest":
             self._log_dataset(client, artifact)
         if statistics.get("partial"):
@@ -287,6 +293,16 @@ def _log_curves(client: "MlflowClient", run: str, artifact: Path) -> int:
     for start in range(0, len(points), 1000):  # MLflow's limit for one call
         client.log_batch(run, metrics=points[start : start + 1000])
     return len({point.key for point in points})
+
+
+@contextmanager
+def _as_csv(table: Path) -> Iterator[Path]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"{table.stem}.csv")
+        csv.write_csv(pq.read_table(table), path)
+        yield path
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def test_what_is_found_counts_as_used_with_all_it_was_made_from_but_not_what_is_
         return {ref for ref in used if store.path(ref).stat().st_mtime > 1000}
 
     age()
-    assert store.examine(ingest) is not None and used_lately() == set()
+    assert store.examine(ingest) is not None and store.peek(ingest) is not None and used_lately() == set()
     assert store.lookup(ingest) is not None and used_lately() == {ingest, shop}
     age()
     with store.locked(REF), store.drafting(REF) as draft:

@@ -106,7 +106,7 @@ def check_store(thorough: bool = False) -> list[Finding]:
     drafts = [draft for draft in sorted((home / "artifacts").glob("*/.*.draft")) if _abandoned(draft, home)]
     if drafts:
         names = ", ".join(f"{draft.parent.name}/{draft.name}" for draft in drafts[:3])
-        way_out = "The stage's next run clears it; if none is to come, delete it: rm -r " + " ".join(map(str, drafts))
+        way_out = "The stage's next run clears it; if none is to come: bbqrec gc --yes deletes it, and whatever else nothing needs."
         findings.append(Finding("Drafts", "warning", f"{len(drafts)} left by killed runs: {names}", way_out))
     return findings
 

@@ -136,6 +136,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "Published codes collide as they came, and items that share one cannot be told apart; `quantization: {given: {repair: true}}` "
             "in the profile moves them apart.",
         ),
+        Rule(
+            "QNT-007",
+            "warning",
+            "collision_share_before_distinct_listings",
+            0,
+            "max_collision_share_before_repair",
+            "Repair has to tell apart what the codes do not: more levels or larger codebooks (`quantization.codebook_sizes`) say more.",
+        ),
     ),
     "prior": (Rule("PRI-001", "critical", "non_finite", 0, 0, "A prior that gives NaN is broken."),),
     "train": (

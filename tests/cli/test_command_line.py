@@ -38,6 +38,8 @@ def test_every_command_has_help(command):
         (["run", "demo", "--set", "nonsense"], "is no assignment"),
         (["inspect", "ingest/none"], "0 artifacts begin with"),
         (["report", "demo"], "does not exist"),
+        (["report", "demo", "--set", "seed=3"], "bbqrec run demo --set seed=3"),
+        (["inspect", "demo/ingest", "--set", "ingest.k_user=4"], "bbqrec run demo --set ingest.k_user=4 --until ingest"),
         (["recommend", "demo"], "bbqrec run demo"),
         (["rollback", "demo"], "no previous champion"),
         (["fetch", "demo"], "nothing to fetch"),

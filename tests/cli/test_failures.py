@@ -163,3 +163,13 @@ def test_an_interrupted_run_says_how_to_go_on(installation: Installation) -> Non
     said = run.communicate(timeout=60)[1]
     assert run.returncode == 130
     assert "run the same command to go on" in said and "Traceback" not in said
+
+
+def test_what_a_run_was_given_by_set_is_in_what_the_summary_suggests(capsys: pytest.CaptureFixture) -> None:
+    """Without it they would speak of another artifact, or of none."""
+    line = StageLine(name="ingest", artifact="a/b", cached=False, seconds=1.0, headline="", warnings=[])
+    summary = Summary(profile="shop", profile_argument="shop", note="", stages=[line], models=[], encoders=[])
+    print_summary(summary, 1.0, "", ["ingest.k_user=3", "quantization.codebook_sizes=[64, 64]"])
+    said = capsys.readouterr().out
+    options = "--set ingest.k_user=3 --set 'quantization.codebook_sizes=[64, 64]'"
+    assert f"inspect shop/ingest {options} --rows 3" in said and f"run shop {options} " in said

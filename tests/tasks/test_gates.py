@@ -28,6 +28,7 @@ GOOD = {
     "quantize": {
         "repaired_collision_share": 0.0,
         "published_collision_share": 0.0,
+        "collision_share_before_distinct_listings": 0.04,
         "null_fused_codes": 0,
         "used_code_share": 1.0,
         "largest_code_share": 0.02,
@@ -50,7 +51,12 @@ def store(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "severities"),
-    [({}, {}), ({"repaired_collision_share": 0.06}, {"QNT-001": "critical"}), ({"published_collision_share": 1.0}, {"QNT-006": "warning"})],
+    [
+        ({}, {}),
+        ({"repaired_collision_share": 0.06}, {"QNT-001": "critical"}),
+        ({"published_collision_share": 1.0}, {"QNT-006": "warning"}),
+        ({"collision_share_before_distinct_listings": 0.4}, {"QNT-007": "warning"}),
+    ],
 )
 def test_collisions_stop_the_pipeline_unless_they_were_published(changes, severities):
     records = judge("quantize", {**GOOD["quantize"], **changes}, rules_for("quantize", GatesConfig()))

@@ -76,6 +76,18 @@ def test_a_swap_cut_in_the_middle_is_finished(client, tmp_path):
     assert aliases(client) == {CHAMPION: 1, PREVIOUS: 2}
 
 
+def test_a_rollback_cut_in_the_middle_and_asked_for_again_is_not_undone(client, tmp_path):
+    promote(client, NAME, *add(client, tmp_path, "f1", 0.1))
+    promote(client, NAME, *add(client, tmp_path, "f2", 0.2))
+    client.set_registered_model_alias(NAME, SWAPPING, "2")  # where a kill would leave it: before the champion has moved
+    assert swap_champion(NAME) == (1, 2)
+    assert aliases(client) == {CHAMPION: 1, PREVIOUS: 2}
+    client.set_registered_model_alias(NAME, SWAPPING, "1")  # and after it
+    client.set_registered_model_alias(NAME, CHAMPION, "2")
+    assert swap_champion(NAME) == (2, 1)
+    assert aliases(client) == {CHAMPION: 2, PREVIOUS: 1}
+
+
 def test_a_promotion_cut_in_the_middle_ends_the_same(client, tmp_path):
     promote(client, NAME, *add(client, tmp_path, "f1", 0.1))
     second = add(client, tmp_path, "f2", 0.2)
