@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import torch
 
+from bbqrec_core.errors import StageError
+
 
 @contextmanager
 def deterministic_kernels() -> Iterator[None]:
@@ -40,7 +42,17 @@ def deterministic(threads: int) -> Iterator[None]:
 
 
 def choose_device(name: str) -> torch.device:
-    """The profile's device; `auto` is a CUDA GPU when there is one."""
+    """The profile's device; `auto` is a CUDA GPU when there is one.
+
+    Raises:
+        StageError: A GPU is asked for and none is there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    device = torch.device(name)
+    missing = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
+        device.type == "mps" and not torch.backends.mps.is_available()
+    )
+    if missing:
+        raise StageError(f"compute.device is {name}, and this machine has none.", "Set compute.device to auto or cpu.")
+    return device

@@ -5,6 +5,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 from bbqrec_core.errors import ServiceError
 from bbqrec_core.home import PROJECT, home_folder
@@ -22,6 +23,8 @@ QUIET = {
 }
 """Telemetry off, everywhere; MLflow without chatter, and its server without its job processes."""
 SECONDS_TO_ANSWER = 5.0
+FOLDERS = ("BBQREC_HOME", "BBQREC_RAW", "BBQREC_PROFILES", "BBQREC_DEPLOYMENTS")
+"""Variables that name a folder or a file, perhaps from where a command is given."""
 LOCKED = (401, 403)
 """Answers of a server that wants to know who asks: Prefect's client has the key, we need none."""
 
@@ -29,6 +32,9 @@ LOCKED = (401, 403)
 def apply() -> None:
     """Set what is not set already: one home for all state, no telemetry, results as JSON, the project's logs in Prefect's."""
     home = home_folder()
+    for name in FOLDERS:  # programs that are started elsewhere must mean the same place
+        if value := os.environ.get(name):
+            os.environ[name] = str(Path(value).expanduser().resolve())
     defaults = {
         **QUIET,
         "BBQREC_HOME": str(home),

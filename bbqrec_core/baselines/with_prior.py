@@ -11,7 +11,7 @@ from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.sequence.content import CONTENT, ContentSimilarity
 from bbqrec_core.sequence.mixture import Mixture, Scores
 from bbqrec_core.sequence.mixture_fit import Helpers, fit_helpers
-from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
+from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior, packed
 
 OWN = "own"
 """Name of the baseline among the sources of scores."""
@@ -59,7 +59,7 @@ class SasrecWithPrior:
     def score(self, histories: torch.Tensor) -> torch.Tensor:
         """See `Recommender.score`."""
         own = self.sasrec.score(histories).log_softmax(1)
-        histories = histories.to(own.device)
+        histories = packed(histories.to(own.device))[:, -self.max_history :]  # as long as the mix was fitted on
         scores = {OWN: own, PRIOR: self.prior.log_probs(histories)}
         if self.content is not None:
             scores[CONTENT] = self.content.scores(histories)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from bbqrec_core.errors import StageError
+from bbqrec_core.determinism import choose_device
 from bbqrec_core.profile import ComputeConfig
 
 
@@ -19,15 +19,7 @@ def prepare_device(compute: ComputeConfig) -> torch.device:
     """
     if compute.threads:
         torch.set_num_threads(compute.threads)
-    if compute.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(compute.device)
-    missing = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
-        device.type == "mps" and not torch.backends.mps.is_available()
-    )
-    if missing:
-        raise StageError(f"compute.device is {compute.device}, and this machine has none.", "Set compute.device to auto or cpu.")
-    return device
+    return choose_device(compute.device)
 
 
 @contextlib.contextmanager

@@ -120,7 +120,11 @@ def stands_in(histories: torch.Tensor, n_items: int, items: torch.Tensor | None 
         bool [batch, n_items or n].
     """
     if items is not None:
-        return (items[:, :, None] == histories[:, None, :]).any(2)
+        if not histories.shape[1]:
+            return torch.zeros_like(items, dtype=torch.bool)
+        ordered = histories.sort(dim=1).values  # looked up, not compared one by one: rows may be thousands of items long
+        place = torch.searchsorted(ordered, items.contiguous()).clamp_max(ordered.shape[1] - 1)
+        return (ordered.gather(1, place) == items) & (items >= 0)
     found = torch.zeros(len(histories), n_items + 1, dtype=torch.bool, device=histories.device)
     return found.scatter_(1, torch.where(histories >= 0, histories, n_items), True)[:, :-1]
 

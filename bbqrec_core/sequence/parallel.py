@@ -20,6 +20,7 @@ from lightning_fabric.strategies import DDPStrategy
 
 from bbqrec_core.checkpoints import Progress, read_checkpoint
 from bbqrec_core.dataset import EvalSplit
+from bbqrec_core.determinism import choose_device
 from bbqrec_core.errors import BBQRecError, StageError
 from bbqrec_core.sequence.config import SequenceConfig
 from bbqrec_core.sequence.model import SequenceModel
@@ -57,6 +58,7 @@ def train_on_devices(
     Raises:
         StageError: As `train`, or there are fewer GPUs than the profile asks for.
     """
+    choose_device(compute.device)  # one that is not there is told in our words
     if compute.devices == 1:
         fabric = make_fabric(compute.device, config.precision)
         return train(model, windows, valid, config, seed, fabric, scratch, identity, epochs=epochs)

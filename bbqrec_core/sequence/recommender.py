@@ -11,7 +11,7 @@ from bbqrec_core.sequence.artifact import TrainedModel, load_model
 from bbqrec_core.sequence.content import CONTENT
 from bbqrec_core.sequence.mixture import Scores, batches
 from bbqrec_core.sequence.model import DENSE, GENERATIVE
-from bbqrec_core.sequence.prior import PRIOR
+from bbqrec_core.sequence.prior import PRIOR, packed
 from bbqrec_core.sequence.search import beam_search, best
 
 NAME = "BBQRec"
@@ -58,7 +58,7 @@ class SequenceRecommender:
         """Score the catalogue; see the interface. -1 may stand for padding and for unknown items, anywhere in a row."""
         scores = torch.empty(len(histories), self.n_items)
         for part in batches(len(histories), self.model.config.score_batch):
-            scores[part] = self._catalogue(histories[part].to(self.device)).cpu()
+            scores[part] = self._catalogue(self._told(histories[part].to(self.device))).cpu()
         return scores
 
     @torch.no_grad()
@@ -83,9 +83,14 @@ class SequenceRecommender:
         for part in batches(len(histories), self.model.config.score_batch):
             rows = histories[part].to(self.device)
             seen = rows if seen_mask else rows[:, :0]
-            found = self._exhaustive(rows, seen, k) if exact else self._by_candidates(rows, seen, k)
+            told = self._told(rows)
+            found = self._exhaustive(told, seen, k) if exact else self._by_candidates(told, seen, k)
             items[part], scores[part] = found[0].cpu(), found[1].cpu()
         return items, scores
+
+    def _told(self, histories: torch.Tensor) -> torch.Tensor:
+        """The part of histories that anything here looks at: what the mix was fitted on, however long the rows are."""
+        return packed(histories)[:, -self.max_history :]
 
     def _catalogue(self, histories: torch.Tensor) -> torch.Tensor:
         """Final scores of every item, float32 [batch, n_items]."""

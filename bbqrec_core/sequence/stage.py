@@ -59,10 +59,12 @@ class Fit:
 def run(context: StageContext) -> Statistics:
     """Train and write `model.safetensors`, `model.json`, `curve.parquet` and `attention_bias.parquet`."""
     profile = context.profile
-    data = SequenceDataset.load(context.input("ingest"), profile.sequence.max_history)
+    helpers = load_helpers(profile.sequence, context.inputs)
+    of_prior = 0 if helpers.knn is None else helpers.knn.max_history
+    data = SequenceDataset.load(context.input("ingest"), max(profile.sequence.max_history, of_prior))
     catalogue = load_catalogue(context.input("quantize"), data.train_counts)
     similarity = similarity_spec(profile.sequence.similarity, catalogue, profile.seed)
-    made = fit(profile, data, catalogue, similarity, load_helpers(profile.sequence, context.inputs), context.scratch)
+    made = fit(profile, data, catalogue, similarity, helpers, context.scratch)
     trained, model = made.trained, made.trained.model
     shares = None if similarity is None else bucket_shares(SimilarityBuckets(catalogue, similarity), made.windows.items)
     save_model(context.out, model, catalogue, similarity, trained.mixture, trained.prior, trained.content, profile.seed)

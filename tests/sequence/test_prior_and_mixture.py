@@ -219,6 +219,32 @@ def test_repetition_reaches_every_item_of_the_row_once():
     assert torch.equal(Mixture({"dense": 1.0}, repetition=-3.0).combine(scores, rows), -3.0 * expected)
 
 
+@given(st.integers(0, 5), st.integers(1, 6), st.integers(1, 4), st.integers(0, 2**16))
+@settings(max_examples=60, deadline=None)
+def test_asked_of_some_items_or_of_all_repetition_says_the_same(width, columns, rows, seed):
+    generator = torch.Generator().manual_seed(seed)
+    histories = torch.randint(-1, 6, (rows, width), generator=generator)
+    items = torch.randint(0, 6, (rows, columns), generator=generator)
+    expected = (items[:, :, None] == histories[:, None, :]).any(2)
+    assert torch.equal(stands_in(histories, 6, items), expected)
+    assert torch.equal(stands_in(histories, 6).gather(1, items), expected)
+
+
+def test_the_mix_is_fitted_on_histories_as_long_as_it_is_used_with(artifacts, tmp_path, monkeypatch):
+    """The kNN looks further back than the network here."""
+    widths = []
+    fit = stage.fit_helpers
+    monkeypatch.setattr(stage, "fit_helpers", lambda valid, *rest: widths.append(valid.histories.shape[1]) or fit(valid, *rest))
+    context = make_context(tmp_path, artifacts, epochs=1)
+    stage.run(context)
+    recommender = load_recommender(context.out)
+    assert recommender.model.config.max_history < recommender.max_history == widths[0] == recommender.prior.knn.max_history
+    longer = torch.randint(0, N_ITEMS, (5, recommender.max_history + 30), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(recommender.score(longer), recommender.score(longer[:, -recommender.max_history :]))
+    gaps = torch.cat([longer, torch.full((5, 40), -1)], dim=1)
+    torch.testing.assert_close(recommender.score(gaps), recommender.score(longer))
+
+
 def test_the_prior_is_of_train_alone(artifacts, tmp_path, data, prior):
     """With one grid point nothing is chosen: other validation and test targets leave every number of the prior as it was."""
     folder = tmp_path / "ingest"
