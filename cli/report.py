@@ -30,7 +30,8 @@ def report(
     artifact = store.peek(ref)
     if artifact is None:
         raise ArtifactError(
-            f"The report of '{profile}' as it stands now ({ref}) does not exist.", f"Run it: bbqrec run {shlex.join([profile, *as_options(set_)])}"
+            f"The report of '{profile}' as it stands now ({ref}) does not exist.",
+            f"Run it: bbqrec run {shlex.join([profile, *as_options(set_)])}",
         )
     path = artifact.path / "report.html"
     if copy_to is not None:

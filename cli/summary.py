@@ -47,7 +47,10 @@ def _suggestions(profile: str, summary: Summary, options: str) -> list[tuple[str
     again = f"{profile} {options}".rstrip()
     if summary.report is None:
         last = summary.stages[-1].name
-        return [(f"inspect {f'{profile}/{last} {options}'.rstrip()} --rows 3", f"what `{last}` made"), (f"run {again}", "the rest of the pipeline")]
+        return [
+            (f"inspect {f'{profile}/{last} {options}'.rstrip()} --rows 3", f"what `{last}` made"),
+            (f"run {again}", "the rest of the pipeline"),
+        ]
     return [
         (f"recommend {profile}", "recommendations for some of its users"),
         (f"run {again} --set sequence.learning_rate=0.002", "retrains, re-embeds nothing"),

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import yaml
-from pyarrow import csv
 from filelock import FileLock
+from pyarrow import csv
 
 from bbqrec_core.errors import ServiceError
 from bbqrec_core.home import home_folder

@@ -118,7 +118,9 @@ def _behaviour(health: Rows) -> Figure | None:
     if not {"mean", "random", "difference", "difference_low", "difference_high", "pairs"} <= value.keys():
         return None
     bar = charts.Bar("bought by one user", value["difference"], value["difference_low"], value["difference_high"], ours=True)
-    picture = charts.differences([bar], "levels more in common than random pairs, 95 % interval over users", "Behaviour in common prefixes.")
+    picture = charts.differences(
+        [bar], "levels more in common than random pairs, 95 % interval over users", "Behaviour in common prefixes."
+    )
     note = f"{value['mean']:.3f} levels in common, random pairs {value['random']:.3f}; {count(value['pairs'])} pairs"
     return Figure(picture, "Behaviour-LCP", note)
 

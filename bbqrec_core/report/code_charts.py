@@ -1,4 +1,4 @@
-"""Charts of the section on codebooks as inline SVG, drawn from plain numbers like those of `charts.py`; nothing is read or computed here."""
+"""Charts of the section on codebooks as inline SVG, from plain numbers as those of `charts.py`; nothing is read or computed here."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,6 +1,7 @@
 """What the report says of codes: how the attention's buckets fill, and how far IDs moved since the last run."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_prefixes_are_counted_as_by_hand_and_nest(ids):
         prefixes = [code[:level] for code in ids]
         assert sorted(sizes) == sorted(prefixes.count(prefix) for prefix in set(prefixes))
     ends = [set(np.cumsum(sizes).tolist()) for sizes in levels]
-    assert all(above <= below for above, below in zip(ends, ends[1:], strict=False)), "no prefix reaches beyond its parent"
+    assert all(above <= below for above, below in pairwise(ends)), "no prefix reaches beyond its parent"
     assert levels[0] == sorted(levels[0], reverse=True), "the largest first"
 
 

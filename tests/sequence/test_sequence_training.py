@@ -227,7 +227,10 @@ def test_a_checkpoint_of_another_catalogue_is_not_used(artifacts, tmp_path, capl
     whole = make_context(tmp_path, artifacts, "whole", epochs=2)
     stage.run(whole)
     renumbered = make_artifacts(tmp_path / "renumbered", relabel=np.random.default_rng(5).permutation(N_ITEMS))
-    for name, inputs in (("data", {**artifacts, "ingest": renumbered["ingest"]}), ("codes", {**artifacts, "quantize": renumbered["quantize"]})):
+    for name, inputs in (
+        ("data", {**artifacts, "ingest": renumbered["ingest"]}),
+        ("codes", {**artifacts, "quantize": renumbered["quantize"]}),
+    ):
         other = make_context(tmp_path, inputs, f"other-{name}", epochs=2)
         stage.run(other)
         own = make_context(tmp_path, artifacts, f"beside-{name}", epochs=2)
