@@ -20,7 +20,7 @@ from bbqrec_core.store import ArtifactStore
 from benchmarks import command
 from benchmarks.codebooks.assignment import Assigned, measure_assignment
 from benchmarks.codebooks.catalogue import SHOP, load_catalogue
-from benchmarks.codebooks.contenders import NAMES, OURS, RQVAE, Budget
+from benchmarks.codebooks.contenders import NAMES, OURS, RQVAE, Budget, contenders_for
 from benchmarks.codebooks.fixed_model import Recipe
 from benchmarks.codebooks.quality import Measured, measure
 from benchmarks.codebooks.steps import StepTimes, time_steps
@@ -95,11 +95,11 @@ def _measure_ids(
         seed=profile.seed,
         published=tuple(catalogue.data.codes),
     )
-    measured: dict[str, list[Measured]] = {name: [] for name in NAMES}
+    measured: dict[str, list[Measured]] = {name: [] for name in contenders_for(catalogue)}
     with deterministic(profile.compute.threads):
         device = choose_device(profile.compute.device)
         for seed in range(profile.seed, profile.seed + arguments.seeds):
-            for name in NAMES:
+            for name in measured:
                 budget = None
                 if measured[OURS] and measured[RQVAE]:
                     budget = Budget(measured[OURS][-1].fit_seconds, measured[RQVAE][-1].fit_seconds)

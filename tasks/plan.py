@@ -47,7 +47,7 @@ def make_plan(profile: Profile, store: ArtifactStore) -> dict[str, PlannedStage]
         inputs = {name: planned[name].ref for name in stage.inputs if name in planned}
         identity = {
             "inputs": {name: ref.fingerprint for name, ref in inputs.items()},
-            "outside": _outside(stage, profile, store),
+            "outside": outside_of(stage, profile, store),
             "profile": {section: _field(profile, section) for section in stage.sections},
             "stage_version": stage.version,
         }
@@ -68,8 +68,12 @@ def _field(profile: Profile, dotted: str) -> Any:
     return value
 
 
-def _outside(stage: Stage, profile: Profile, store: ArtifactStore) -> dict[str, Any]:
-    """What a stage reads that no artifact holds."""
+def outside_of(stage: Stage, profile: Profile, store: ArtifactStore) -> dict[str, Any]:
+    """What a stage reads that no artifact holds, by digests: of `ingest` SQL and `files`, of `embed` the encoders.
+
+    Raises:
+        SourceError: Source files are missing.
+    """
     if stage.name == "ingest":
         outside = {"sql": _sql_digests()}
         if profile.source.kind != "synthetic":

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bbqrec_core import __version__
+from bbqrec_core.errors import SourceError
 from bbqrec_core.profile import Profile
 from bbqrec_core.stage import StageContext, Statistics
 from bbqrec_core.store import Artifact, ArtifactStore
 from tasks.gates.gate import GateResult, gate_ref, pass_gate, require_passed
-from tasks.plan import PlannedStage
+from tasks.plan import PlannedStage, outside_of
 from tasks.process import StageJob, run_stage_in_process
 
 STATISTICS = "statistics.parquet"
@@ -91,9 +92,24 @@ def _make(planned: PlannedStage, profile: Profile, store: ArtifactStore, environ
         context = StageContext(profile=profile, inputs=inputs, out=draft.out, scratch=draft.scratch)
         own = {name: os.environ.get(name, value) for name, value in planned.stage.environment.items()}
         statistics = run_stage_in_process(StageJob(planned.stage.entry, context, {**own, **_threads(profile), **environment}))
+        _require_unchanged(planned, profile, store)
         seconds = round(time.monotonic() - start, 2)
         pq.write_table(pa.Table.from_pylist([statistics]), draft.out / STATISTICS)
         return store.commit(draft, {**planned.identity, **_versions(), "statistics": statistics, "seconds": seconds})
+
+
+def _require_unchanged(planned: PlannedStage, profile: Profile, store: ArtifactStore) -> None:
+    """What lies outside the store must be what it was when the output was named; digests of files that were not touched are remembered."""
+    before = planned.identity.get("outside", {}).get("files")
+    if before is None:
+        return
+    now = outside_of(planned.stage, profile, store)["files"]
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if changed:
+        raise SourceError(
+            f"Files changed while `{planned.stage.name}` was at work: {', '.join(changed)}. What it made of them was thrown away.",
+            "Run again when they are complete. Whoever writes them does best to write beside them and rename at the end.",
+        )
 
 
 def _threads(profile: Profile) -> dict[str, str]:

@@ -10,16 +10,21 @@ from bbqrec_core.quantization.tokenizers.interface import Fitted
 from benchmarks.codebooks import residual_vq
 from benchmarks.codebooks.catalogue import Catalogue
 
-OURS, RQVAE, RQVAE_LONG, KMEANS, PACKAGE = "ours", "rqvae", "rqvae_long", "residual_kmeans", "residual_vq"
+OURS, RQVAE, RQVAE_LONG, LETTER, PER_MODALITY = "ours", "rqvae", "rqvae_long", "letter", "rqvae_per_modality"
+KMEANS, PUBLISHED, PACKAGE = "residual_kmeans", "published", "residual_vq"
 NAMES = {
     OURS: "ours",
     RQVAE: "plain RQ-VAE, as many passes as ours",
     RQVAE_LONG: "plain RQ-VAE, as many seconds as ours",
+    LETTER: "RQ-VAE with collaborative alignment and diversity, LETTER's way",
+    PER_MODALITY: "one RQ-VAE per modality, the text's as IDs",
     KMEANS: "residual k-means",
+    PUBLISHED: "published codes, repaired",
     PACKAGE: "ResidualVQ of vector-quantize-pytorch",
 }
 """In the order in which they are fitted: how many passes fit into our seconds is known once the first two have been."""
-_TOKENIZERS: dict[str, TokenizerName] = {OURS: "bbqrec", RQVAE: "rqvae", RQVAE_LONG: "rqvae", KMEANS: "residual_kmeans"}
+_TOKENIZERS: dict[str, TokenizerName] = {OURS: "bbqrec", RQVAE_LONG: "rqvae", PUBLISHED: "given"}
+"""Where a contender is called otherwise than its tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,12 @@ class Budget:
         return max(as_ours, round(as_ours * self.ours / self.rqvae))
 
 
+def contenders_for(catalogue: Catalogue) -> list[str]:
+    """Keys of NAMES of all who can be fitted on a catalogue, in their order."""
+    lacking = {PER_MODALITY: len(catalogue.data.features) < 2, PUBLISHED: not catalogue.data.codes}
+    return [name for name in NAMES if not lacking.get(name)]
+
+
 def fit(name: str, catalogue: Catalogue, seed: int, device: torch.device, budget: Budget | None = None) -> Fitted:
     """Fit a contender.
 
@@ -56,5 +67,7 @@ def fit(name: str, catalogue: Catalogue, seed: int, device: torch.device, budget
     if name == RQVAE_LONG:
         assert budget is not None
         config = config.model_copy(update={"warmup_epochs": 0, "epochs": budget.passes(config)})
+    if name == PUBLISHED:  # distinct, as everybody's
+        config = config.model_copy(update={"given": config.given.model_copy(update={"repair": True})})
     tokenizer = _TOKENIZERS.get(name, name)
     return registry.fit(catalogue.data, config.model_copy(update={"tokenizer": tokenizer}), seed, device, catalogue.ingest)

@@ -111,6 +111,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("EMB-002", "critical", "zero_vectors", 0, 0, "An item that has a modality must have a vector that is not zero."),
         Rule("EMB-003", "warning", "text_share", "min_text_share", 1, "Fewer texts were embedded than expected."),
         Rule("EMB-004", "warning", "image_share", "min_image_share", 1, "Fewer pictures were embedded than expected."),
+        Rule(
+            "EMB-005",
+            "warning",
+            "images_unreadable",
+            0,
+            0,
+            "Pictures that `ingest` could read could not be read any more, and their items go without: they changed, or the disk fails.",
+        ),
     ),
     "quantize": (
         Rule(

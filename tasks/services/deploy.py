@@ -4,6 +4,7 @@ Applying takes seconds, deletes the runs that are scheduled already, and undoes 
 so a start that finds everything as it was leaves it alone.
 """
 
+import logging
 import os
 import subprocess
 import sys
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 POOL = "bbqrec"
+
+log = logging.getLogger(__name__)
 
 
 def make_pool(client: "SyncPrefectClient") -> None:
@@ -49,6 +52,9 @@ def deploy(client: "SyncPrefectClient", path: Path) -> bool:
     Returns:
         Whether anything was applied.
     """
+    for name in sorted(_scheduled(client) - _names(path)):
+        way_out = f".venv/bin/prefect deployment delete 'retrain/{name}'"
+        log.warning("Deployment 'retrain/%s' is not in %s any more and keeps its schedule. To remove it: %s", name, path, way_out)
     memory = home_folder() / "services" / "deployed"
     digest = _digest(path)
     if _remembered(memory) == digest and _names(path) <= _present(client):
@@ -90,6 +96,14 @@ def _remembered(memory: Path) -> str | None:
 
 def _names(path: Path) -> set[str]:
     return {entry["name"] for entry in yaml.safe_load(path.read_text(encoding="utf-8")).get("deployments", [])}
+
+
+def _scheduled(client: "SyncPrefectClient") -> set[str]:
+    """Names of the flow `retrain`'s deployments that the server starts by itself."""
+    from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+
+    found = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=["retrain"])), limit=200)
+    return {deployment.name for deployment in found if any(schedule.active for schedule in deployment.schedules)}
 
 
 def _present(client: "SyncPrefectClient") -> set[str]:

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 from bbqrec_core.errors import SourceError
 
@@ -16,6 +17,13 @@ def counts(context):
 def empty_handed(context):
     (context.out / "count.txt").write_text("0")
     return {"users": None}
+
+
+def finds_its_source_growing(context):
+    (context.out / "count.txt").write_text("7")
+    with Path(os.environ["GROWING"]).open("a") as file:
+        file.write("one more line")
+    return {"users": 7, "share": 1.0}
 
 
 def refuses(context):

@@ -16,7 +16,7 @@ from tasks.gates import rules
 from tasks.gates.gate import gate_ref, pass_gate
 from tasks.gates.judge import judge
 from tasks.gates.rules import ResolvedRule, Rule
-from tasks.plan import PlannedStage
+from tasks.plan import PlannedStage, outside_of
 from tasks.runner import run_stage
 from tasks.stages import Stage
 from tasks.warm_start import Origin
@@ -102,6 +102,22 @@ def test_an_expected_error_keeps_its_class_and_its_way_out(store):
         run_stage(planned("refuses"), PROFILE, store)
     assert caught.value.way_out == "Bring a good one."
     assert store.entries() == []
+
+
+def test_a_source_that_changes_while_it_is_read_is_refused_and_nothing_stays(store, tmp_path, monkeypatch):
+    """Or the new data would stand under the old data's fingerprint."""
+    for name in ("orders.csv", "items.csv"):
+        (tmp_path / name).write_text("a line")
+    source = {"kind": "amazon", "raw": str(tmp_path), "reviews": "orders.csv", "metadata": "items.csv"}
+    profile = load_profile("demo", {"source": source})
+    stage = replace(planned("finds_its_source_growing", "ingest").stage, sections=())
+    plan = PlannedStage(
+        stage, ArtifactRef(stage="ingest", fingerprint="f1"), {}, {"inputs": {}, "outside": outside_of(stage, profile, store)}
+    )
+    monkeypatch.setenv("GROWING", str(tmp_path / "orders.csv"))
+    with pytest.raises(SourceError, match=r"changed while `ingest` was at work: orders.csv\. What it made") as caught:
+        run_stage(plan, profile, store)
+    assert "when they are complete" in caught.value.way_out and store.entries() == []
 
 
 def test_a_crash_leaves_nothing_and_its_traceback_in_the_log(store, caplog):
