@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -18,13 +20,14 @@ from bbqrec_core.report.about_codes import items_per_code
 from bbqrec_core.report.about_data import PARTS, over_time
 from bbqrec_core.report.about_intake import core_rounds, shares_of_the_beginning
 from bbqrec_core.report.about_training import Curve, read_curves, shown_name, validation_race
-from bbqrec_core.report.naming import OURS, decimals, is_ours, metric_name, share
+from bbqrec_core.report.naming import MINUS, OURS, decimals, is_ours, metric_name, share
 from bbqrec_core.report.reading import Inputs, Rows
 from bbqrec_core.report.timeline import Timeline
 from bbqrec_core.report.verdict import headline_rows
 
 ACCENT, NEUTRAL, STRONG, WARNING, GRID = "#0b5fb4", "#a7a9ae", "#6f737b", "#d9822b", "#e8e5df"
 OTHERS = (STRONG, "#a86a14", "#8a5a83", "#3f7d6e")
+SIGNED = LinearSegmentedColormap.from_list("signed", [WARNING, "#ffffff", "#5b9bd5"])
 DPI = 120
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -49,7 +52,7 @@ def write_plots(inputs: Mapping[str, Path], folder: Path) -> list[Path]:
 
     Returns:
         The files written: some of `metrics.png`, `interactions_over_time.png`, `k_core.png`, `codebook_usage.png`, `training_curves.png`,
-        `quantizer_curves.png`.
+        `quantizer_curves.png`, `attention.png`.
     """
     read = Inputs(inputs)
     metrics = read.rows("evaluate", "metrics.parquet") or []
@@ -63,6 +66,7 @@ def write_plots(inputs: Mapping[str, Path], folder: Path) -> list[Path]:
             "codebook_usage": usage_figure(read.rows("quantize", "usage.parquet") or []),
             "training_curves": training_figure(curves["train"], curves["baselines"], models),
             "quantizer_curves": panels_figure("Quantizer", curves["quantize"], ACCENT),
+            "attention": attention_figure(read.rows("train", "attention_bias.parquet") or []),
         }
         folder.mkdir(parents=True, exist_ok=True)
         written = []
@@ -180,6 +184,32 @@ def usage_figure(usage: Rows) -> Figure | None:
             axes.set_ylim(bottom=0)
     for row in range(len(sources)):
         grid[row][0].set_ylabel("items")
+    return figure
+
+
+def attention_figure(weights: Rows) -> Figure | None:
+    """Learned weights of quantized similarity: a panel per source, a row per layer and head, a column per bucket; None without any."""
+    if not weights:
+        return None
+    largest = max(abs(row["weight"]) for row in weights) or 1.0
+    sources = list(dict.fromkeys(row["source"] for row in weights))
+    heads = sorted({(row["layer"], row["head"]) for row in weights})
+    figure = Figure(figsize=(4.4 * len(sources) + 0.8, 0.42 * len(heads) + 1.3), layout="constrained")
+    for axes, source in zip(figure.subplots(1, len(sources), squeeze=False)[0], sources, strict=True):
+        mine = [row for row in weights if row["source"] == source]
+        labels = {row["bucket"]: str(row["label"]) for row in mine}
+        grid = np.full((len(heads), len(labels)), np.nan)
+        for row in mine:
+            grid[heads.index((row["layer"], row["head"])), sorted(labels).index(row["bucket"])] = row["weight"]
+        axes.imshow(grid, cmap=SIGNED, vmin=-largest, vmax=largest, aspect="auto")
+        for (line, column), weight in np.ndenumerate(grid):
+            if np.isfinite(weight):
+                axes.annotate(f"{weight:+.2f}".replace("-", MINUS), (column, line), ha="center", va="center")
+        axes.set_xticks(range(len(labels)), [labels[bucket] for bucket in sorted(labels)])
+        axes.set_yticks(range(len(heads)), [f"layer {layer + 1}, head {head + 1}" for layer, head in heads])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_title(f"Added to attention, by {source} similarity")
     return figure
 
 

@@ -153,7 +153,7 @@ def test_codes_that_the_usage_table_leaves_out_are_unused():
 
 def test_plots_are_written_and_the_same_every_time(tmp_path):
     made = make_run(tmp_path / "a")
-    names = ["metrics", "interactions_over_time", "k_core", "codebook_usage", "training_curves", "quantizer_curves"]
+    names = ["metrics", "interactions_over_time", "k_core", "codebook_usage", "training_curves", "quantizer_curves", "attention"]
     written = write_plots(made.folders, tmp_path / "plots")
     assert [path.name for path in written] == [f"{name}.png" for name in names]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
@@ -168,5 +168,5 @@ def test_missing_tables_cost_only_their_plot(tmp_path):
     made.write("quantize", "usage.parquet", [], schema.USAGE)
     made.folders.pop("baselines")
     names = [path.name for path in write_plots(made.folders, tmp_path / "plots")]
-    assert names == ["k_core.png", "training_curves.png", "quantizer_curves.png"]
+    assert names == ["k_core.png", "training_curves.png", "quantizer_curves.png", "attention.png"]
     assert write_plots({}, tmp_path / "none") == []
