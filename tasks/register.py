@@ -20,7 +20,7 @@ from bbqrec_core.data_note import data_note
 from bbqrec_core.errors import StageError
 from bbqrec_core.home import PROJECT
 from bbqrec_core.stage import StageContext, Statistics
-from bbqrec_core.store import Artifact
+from bbqrec_core.store import Artifact, ArtifactRef
 from tasks.tracking import PARTIAL_TAG, connect
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 RUN_VARIABLE = "BBQREC_REGISTER_RUN"
 """Environment variable that names the MLflow run the model is logged under."""
 FINGERPRINT_TAG = "bbqrec.fingerprint"
+ARTIFACT_TAG = "bbqrec.artifact."
+"""Begins the names of tags that say of each stage which artifact of it a version was made from."""
 DATA_TAG = "bbqrec.data"
 SCORE_TAG = "bbqrec.test_ndcg_at_10"
 LIFT_TAG = "bbqrec.test_ndcg_over_popularity"
@@ -90,11 +92,27 @@ def find_version(client: "MlflowClient", name: str, fingerprint: str) -> "ModelV
     return min(found, key=lambda version: int(version.version)) if found else None
 
 
+def serving_artifacts() -> set[ArtifactRef]:
+    """What the versions that bear an alias, of whichever model, were made from.
+
+    Raises:
+        ServiceError: MLflow cannot be reached.
+    """
+    client = connect()
+    found = set()
+    for model in client.search_registered_models():
+        for number in set(model.aliases.values()):
+            tags = client.get_model_version(model.name, number).tags
+            made_from = {name.removeprefix(ARTIFACT_TAG): value for name, value in tags.items() if name.startswith(ARTIFACT_TAG)}
+            found |= {ArtifactRef(stage=stage, fingerprint=fingerprint) for stage, fingerprint in made_from.items()}
+    return found
+
+
 def _facts(context: StageContext) -> dict[str, str]:
     """Tags of the version: where it comes from and how good it is."""
     statistics = {name: pq.read_table(context.input(name) / "statistics.parquet").to_pylist()[0] for name in ("ingest", "evaluate")}
     encoders = json.loads((context.input("embed") / "encoders.json").read_text(encoding="utf-8"))
-    facts = {f"bbqrec.artifact.{name}": path.name for name, path in sorted(context.inputs.items())}
+    facts = {f"{ARTIFACT_TAG}{name}": path.name for name, path in sorted(context.inputs.items())}
     facts |= {f"bbqrec.encoder.{modality}": about["name"] for modality, about in sorted(encoders.items())}
     facts |= {
         "bbqrec.profile": context.profile.name,

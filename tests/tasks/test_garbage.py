@@ -213,3 +213,18 @@ def test_a_run_under_way_in_another_process_is_not_disturbed(store):
     assert worker.returncode == 0
     assert json.loads((store.path(ref("train/busy")) / MANIFEST).read_text())["stage"] == "train"
     assert store.lookup(ref("train/busy")) is not None
+
+
+def test_what_a_serving_version_stands_on_stays_though_an_experiment_was_registered_later(store):
+    """The next run of the profile as it is starts from those IDs."""
+    for number in "12":
+        make(store, f"ingest/{number}")
+        make(store, f"quantize/{number}", f"ingest/{number}")
+        make(store, f"register/{number}", f"ingest/{number}", f"quantize/{number}")
+    age(store)
+    age(store, OLD - 60, names=["register/2"])
+    serving = [ref("ingest/1"), ref("quantize/1")]
+    assert collect_garbage(store, HOURS, delete=True, serving=serving) == []
+    assert len(standing(store)) == 6
+    collect_garbage(store, HOURS, delete=True)
+    assert standing(store) == {"ingest/2", "quantize/2", "register/2"}

@@ -3,7 +3,18 @@
 import pytest
 
 from bbqrec_core.errors import ServiceError
-from tasks.register import CHALLENGER, CHAMPION, PREVIOUS, SWAPPING, find_version, present_alias, promote, swap_champion
+from bbqrec_core.store import ArtifactRef
+from tasks.register import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    SWAPPING,
+    find_version,
+    present_alias,
+    promote,
+    serving_artifacts,
+    swap_champion,
+)
 from tasks.tracking import connect
 
 NAME = "bbqrec-registry-test"
@@ -107,6 +118,15 @@ def test_a_version_is_found_by_its_fingerprint(client, tmp_path):
     found = find_version(client, NAME, "f2")
     assert found is not None and int(found.version) == 2
     assert find_version(client, NAME, "f3") is None
+
+
+def test_what_versions_with_an_alias_were_made_from_is_known(client, tmp_path):
+    assert serving_artifacts() == set()
+    for number, score in ((1, 0.1), (2, 0.2), (3, 0.3)):  # the first is neither champion nor previous in the end
+        version, known = add(client, tmp_path, f"f{number}", score)
+        client.set_model_version_tag(NAME, version.version, "bbqrec.artifact.quantize", f"q{number}")
+        promote(client, NAME, version, known)
+    assert serving_artifacts() == {ArtifactRef(stage="quantize", fingerprint=fingerprint) for fingerprint in ("q2", "q3")}
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "sqlite:///{folder}/garbage.db"])
