@@ -1,7 +1,7 @@
 """Which artifacts, and which leftovers of killed runs, nothing needs any more.
 
-An artifact stays while a profile's latest report or registration stands on it, or a version that serves (the caller says which), or while it
-was used lately: the store marks what a run
+An artifact stays while a profile's latest report or registration stands on it, or a version that serves (the caller says which), or while
+it was used lately: the store marks what a run
 finds or reads, with all it was made from. What is locked is being made, and stays; with it stays what was used since before that began,
 for a run under way will read it. Everything is decided before, and once more under the fingerprint's lock: a run may have begun, or
 finished, in between.
