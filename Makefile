@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run up test lint format stages lock bench-ingest bench-quantize bench-search bench-train clean
+.PHONY: help install run up test lint format stages lock bench-ingest bench-quantize bench-search bench-train bench-gpu clean
 
 help:  ## List the commands
 	@echo "BBQRec: raw reviews in, a registered recommender out."
@@ -68,6 +68,9 @@ bench-search: $(STAMP)  ## Measure generative search beside transformers' T5, an
 
 bench-train: $(STAMP)  ## Measure training beside SASRec and TIGER's T5 (a quarter of an hour)
 	@$(BIN)/python -m benchmarks.train $(BENCH)
+
+bench-gpu: $(STAMP)  ## Measure search and training steps on a GPU beside their floors (minutes; BENCH="--device cpu" tries it without)
+	@$(BIN)/python -m benchmarks.gpu $(BENCH)
 
 clean:  ## Remove the environment and caches; the artifacts in .bbqrec stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
