@@ -44,11 +44,12 @@ def print_summary(summary: Summary, seconds: float, pages: str, overrides: Seque
 
 
 def _suggestions(profile: str, summary: Summary, options: str) -> list[tuple[str, str]]:
-    again = f"{profile} {options}".rstrip()
+    again = f"{profile} {options}".rstrip()  # as the run had it
     if summary.report is None:
         last = summary.stages[-1].name
+        made = f"{profile}/{last} {options}".rstrip()
         return [
-            (f"inspect {f'{profile}/{last} {options}'.rstrip()} --rows 3", f"what `{last}` made"),
+            (f"inspect {made} --rows 3", f"what `{last}` made"),
             (f"run {again}", "the rest of the pipeline"),
         ]
     return [
