@@ -71,12 +71,15 @@ def _find(name: str, overrides: list[str], store: ArtifactStore) -> ArtifactRef:
         try:
             plan = make_plan(resolve(profile, parse_overrides(overrides)), store)
         except SourceError as error:
+            again = shlex.join(["bbqrec", "inspect", name, *as_options(overrides)])
             raise ArtifactError(
                 f"Which artifact {name} is depends on the raw files, and they cannot be found. {error.problem}",
-                f"Set BBQREC_RAW as in the run: BBQREC_RAW=/path/to/raw bbqrec inspect {name}. {_newest(stage, store)}",
+                f"Set BBQREC_RAW as in the run: BBQREC_RAW=/path/to/raw {again}. {_newest(stage, store)}",
             ) from None
         if stage in plan:
             return plan[stage].ref
+    if overrides:
+        raise ArtifactError(f"--set says nothing of {name}, which is an artifact itself.", "Leave it away, or name a profile's stage.")
     matches = [ref for ref in store.entries() if str(ref).startswith(name)]
     if len(matches) != 1:
         there = ", ".join(str(ref) for ref in matches[:10]) or ", ".join(sorted({ref.stage for ref in store.entries()})) or "nothing yet"

@@ -32,7 +32,7 @@ from bbqrec_core.sequence.catalogue import load_catalogue
 from bbqrec_core.sequence.mixture_fit import Helpers
 from bbqrec_core.sequence.recommender import SequenceRecommender
 from bbqrec_core.sequence.similarity import similarity_spec
-from bbqrec_core.sequence.stage import fit, load_helpers
+from bbqrec_core.sequence.stage import fit, history_width, load_helpers
 from bbqrec_core.store import ArtifactStore
 from benchmarks import command
 from cli.overrides import parse_overrides
@@ -56,7 +56,7 @@ def main() -> None:
     inputs = {name: store.require(ref).path for name, ref in make_plan(profile, store)["train"].inputs.items()}
     if profile.compute.threads:
         torch.set_num_threads(profile.compute.threads)
-    data = SequenceDataset.load(inputs["ingest"], profile.sequence.max_history)
+    data = SequenceDataset.load(inputs["ingest"], history_width(profile.sequence, load_helpers(profile.sequence, inputs)))
     found: dict[str, list[PerUser]] = {}
     for name, measured in _measure(arguments, inputs, data):
         found.setdefault(name, []).append(measured)

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import os
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from tasks.tracking import PARTIAL_TAG, connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 RUN_VARIABLE = "BBQREC_REGISTER_RUN"
 """Environment variable that names the MLflow run the model is logged under."""
@@ -92,6 +93,16 @@ def find_version(client: "MlflowClient", name: str, fingerprint: str) -> "ModelV
     return min(found, key=lambda version: int(version.version)) if found else None
 
 
+def _all_models(client: "MlflowClient") -> "Iterator[RegisteredModel]":
+    token = None
+    while True:
+        page = client.search_registered_models(page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
 def serving_artifacts() -> set[ArtifactRef]:
     """What the versions that bear an alias, of whichever model, were made from.
 
@@ -100,7 +111,7 @@ def serving_artifacts() -> set[ArtifactRef]:
     """
     client = connect()
     found = set()
-    for model in client.search_registered_models():
+    for model in _all_models(client):
         for number in set(model.aliases.values()):
             tags = client.get_model_version(model.name, number).tags
             made_from = {name.removeprefix(ARTIFACT_TAG): value for name, value in tags.items() if name.startswith(ARTIFACT_TAG)}
@@ -266,7 +277,9 @@ def swap_champion(name: str) -> tuple[int, int] | None:
     if not client.search_registered_models(f"name = '{name}'"):
         return None
     aliases = client.get_registered_model(name).aliases
-    if finish_swap(client, name) and aliases[CHAMPION] != aliases[SWAPPING]:  # asked for again after it was cut: not to be undone
+    if (
+        finish_swap(client, name) and aliases.get(CHAMPION, aliases[SWAPPING]) != aliases[SWAPPING]
+    ):  # asked for again after it was cut: not to be undone
         log.warning("A rollback of %s that was cut in the middle was finished; ask once more to swap again.", name)
         return int(aliases[CHAMPION]), int(aliases[SWAPPING])
     champion, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)

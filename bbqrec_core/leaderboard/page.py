@@ -66,6 +66,7 @@ def page(title: str, command: str, chapters: Sequence[Chapter], picture: str) ->
 
 def own_table(standings: Sequence[Standing]) -> list[str]:
     """Our own runs, seen items masked."""
+    most = max(standing.seeds for standing in standings)
     lines = [
         "| model, seen items masked | NDCG@10 | Recall@10 | difference | p |",
         "| --- | --- | --- | --- | --- |",
@@ -73,17 +74,18 @@ def own_table(standings: Sequence[Standing]) -> list[str]:
     for standing in standings:
         difference = UNKNOWN if standing.difference is None else f"{standing.difference + 0.0:+.4f}"
         p = UNKNOWN if standing.p is None else f"{standing.p:.4f}"
-        cells = [_name(standing), _value(standing.values[True, "ndcg"]), _value(standing.values[True, "recall"]), difference, p]
+        cells = [_name(standing, most), _value(standing.values[True, "ndcg"]), _value(standing.values[True, "recall"]), difference, p]
         lines.append(_row(cells))
     return lines
 
 
 def published_table(standings: Sequence[Standing], published: Sequence[Published]) -> list[str]:
     """Our own runs, seen items not masked, among published rows; the best NDCG@10 first, rows without one last."""
+    most = max((standing.seeds for standing in standings), default=1)
     rows = [
         (
             standing.values[False, "ndcg"].mean,
-            [_name(standing), *(f"{standing.values[False, key].mean:.4f}" for key in ("ndcg", "recall")), "ours"],
+            [_name(standing, most), *(f"{standing.values[False, key].mean:.4f}" for key in ("ndcg", "recall")), "ours"],
         )
         for standing in standings
         if not is_refitted(standing.model)  # as no published model is
@@ -100,8 +102,10 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _name(standing: Standing) -> str:
-    return f"**{_escape(standing.model)}**" if standing.ours else _escape(standing.model)
+def _name(standing: Standing, most: int) -> str:
+    """The model, and of how many seeds it is where not all of them have it."""
+    seeds = "" if standing.seeds == most else f", {standing.seeds} of {most} seeds"
+    return f"**{_escape(standing.model)}**{seeds}" if standing.ours else f"{_escape(standing.model)}{seeds}"
 
 
 def _escape(text: str) -> str:

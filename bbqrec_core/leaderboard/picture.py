@@ -56,8 +56,9 @@ def picture(title: str, chapters: Sequence[Chapter]) -> str:
 
 def _bars(chapter: Chapter) -> list[Bar]:
     bars = []
+    most = max(standing.seeds for standing in chapter.standings)
     for standing in chapter.standings:
-        if is_refitted(standing.model):  # no published model is
+        if is_refitted(standing.model) or standing.seeds < most:  # no published model is; and one seed's luck is no mean
             continue
         value = standing.values[False, "ndcg"]
         bars.append(Bar(standing.model, value.mean, value.low, value.high, standing.ours))

@@ -94,7 +94,7 @@ def rank_models(runs: Mapping[str, Sequence[PerUser]], ours: str, own: Sequence[
     """Set all models beside ours.
 
     Args:
-        runs: By model one entry per seed, all of the same users.
+        runs: By model one entry per seed, all of the same users; a model that not every seed has is not compared.
         ours: Our model's name.
         own: Names of those that are our model with something changed.
         seed: Of resamples and permutations.
@@ -109,7 +109,9 @@ def rank_models(runs: Mapping[str, Sequence[PerUser]], ours: str, own: Sequence[
     if len(counts) != 1:
         raise ArtifactError(f"The runs ranked for different numbers of users: {sorted(counts)}.", "Leave the profile alone between runs.")
     means = {model: {key: np.mean([run[key] for run in entries], axis=0) for key in entries[0]} for model, entries in runs.items()}
-    rivals = {model: values[True, "ndcg"] for model, values in means.items() if not is_refitted(model)}
+    rivals = {
+        model: values[True, "ndcg"] for model, values in means.items() if not is_refitted(model) and len(runs[model]) == len(runs[ours])
+    }
     compared = compare_with(ours, rivals, seed)
     standings = []
     for model, entries in runs.items():

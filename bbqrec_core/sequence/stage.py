@@ -60,8 +60,7 @@ def run(context: StageContext) -> Statistics:
     """Train and write `model.safetensors`, `model.json`, `curve.parquet` and `attention_bias.parquet`."""
     profile = context.profile
     helpers = load_helpers(profile.sequence, context.inputs)
-    of_prior = 0 if helpers.knn is None else helpers.knn.max_history
-    data = SequenceDataset.load(context.input("ingest"), max(profile.sequence.max_history, of_prior))
+    data = SequenceDataset.load(context.input("ingest"), history_width(profile.sequence, helpers))
     catalogue = load_catalogue(context.input("quantize"), data.train_counts)
     similarity = similarity_spec(profile.sequence.similarity, catalogue, profile.seed)
     made = fit(profile, data, catalogue, similarity, helpers, context.scratch)
@@ -76,6 +75,11 @@ def run(context: StageContext) -> Statistics:
 def nan_parameters(model: SequenceModel) -> int:
     """How many of a model's numbers are not finite: what the gates of `train` and `refit` ask."""
     return sum(int((~parameter.isfinite()).sum()) for parameter in model.parameters())
+
+
+def history_width(config: SequenceConfig, helpers: Helpers) -> int:
+    """Items of a history that the network or anything beside it looks at: as long must be what the mix is fitted on."""
+    return max(config.max_history, 0 if helpers.knn is None else helpers.knn.max_history)
 
 
 def load_helpers(config: SequenceConfig, inputs: Mapping[str, Path]) -> Helpers:

@@ -150,7 +150,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "collision_share_before_distinct_listings",
             0,
             "max_collision_share_before_repair",
-            "Repair has to tell apart what the codes do not: more levels or larger codebooks (`quantization.codebook_sizes`) say more.",
+            "Codes alone do not tell these items apart. Published ones are as they are; of learned ones, more levels or larger codebooks "
+            "(`quantization.codebook_sizes`) and `quantization.siblings_apart` say more.",
         ),
     ),
     "prior": (Rule("PRI-001", "critical", "non_finite", 0, 0, "A prior that gives NaN is broken."),),

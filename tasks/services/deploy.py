@@ -52,12 +52,12 @@ def deploy(client: "SyncPrefectClient", path: Path) -> bool:
     Returns:
         Whether anything was applied.
     """
-    for name in sorted(_scheduled(client) - _names(path)):
+    memory = home_folder() / "services" / "deployed"
+    digest, names = _digest(path), _names(path)
+    for name in sorted(_scheduled(client) - names):
         way_out = f".venv/bin/prefect deployment delete 'retrain/{name}'"
         log.warning("Deployment 'retrain/%s' is not in %s any more and keeps its schedule. To remove it: %s", name, path, way_out)
-    memory = home_folder() / "services" / "deployed"
-    digest = _digest(path)
-    if _remembered(memory) == digest and _names(path) <= _present(client):
+    if _remembered(memory) == digest and names <= _present(client):
         return False
     command = [str(Path(sys.executable).parent / "prefect"), "--no-prompt", "deploy", "--all", "--prefect-file", str(path)]
     # Where it is set, Prefect would write the project's folder on this machine into the deployment.
@@ -95,7 +95,11 @@ def _remembered(memory: Path) -> str | None:
 
 
 def _names(path: Path) -> set[str]:
-    return {entry["name"] for entry in yaml.safe_load(path.read_text(encoding="utf-8")).get("deployments", [])}
+    try:
+        return {entry["name"] for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]}
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        problem = f"{path} is no file of deployments: {error or type(error).__name__}."
+        raise ServiceError(problem, "It has a list `deployments`, each with a `name`, as prefect.yaml has.") from None
 
 
 def _scheduled(client: "SyncPrefectClient") -> set[str]:

@@ -16,7 +16,7 @@ import pytest
 
 from bbqrec_core import schema
 from bbqrec_core.errors import ArtifactError, ProfileError
-from bbqrec_core.leaderboard.page import Chapter, page
+from bbqrec_core.leaderboard.page import Chapter, own_table, page
 from bbqrec_core.leaderboard.picture import picture
 from bbqrec_core.leaderboard.published import Published, read_published
 from bbqrec_core.leaderboard.spec import Leaderboard, find_leaderboard, load_leaderboard
@@ -148,6 +148,7 @@ def test_standings_are_means_over_seeds_beside_ours():
         "worse": [per_user(list(run - 0.1)) for run in ours],
         "equal": [per_user(list(run)) for run in ours],
         "equal refitted": [per_user(list(run + 0.1)) for run in ours],
+        "of one seed": [per_user(list(ours[0] - 0.05))],
     }
     standings = {standing.model: standing for standing in rank_models(runs, "BBQRec", ["BBQRec"], 1)}
     assert list(standings)[-1] == "worse"
@@ -161,6 +162,11 @@ def test_standings_are_means_over_seeds_beside_ours():
     assert standings["equal"].p == 1.0
     assert next(iter(standings)) == "equal refitted"
     assert (standings["equal refitted"].difference, standings["equal refitted"].p) == (None, None)  # it has learned from validation too
+    alone = standings["of one seed"]
+    assert (alone.seeds, alone.difference, alone.p) == (1, None, None), "one seed's luck is not set beside the mean of two"
+    assert any(
+        line.startswith("| of one seed, 1 of 2 seeds | 0.") and line.endswith("| - | - |") for line in own_table(list(standings.values()))
+    )
     with pytest.raises(ArtifactError, match="different numbers"):
         rank_models({"BBQRec": [per_user([0.1, 0.2])], "other": [per_user([0.1])]}, "BBQRec", [], 1)
 

@@ -4,8 +4,12 @@ import os
 import subprocess
 import sys
 
+import pytest
 import yaml
 from installation import PROJECT
+
+from bbqrec_core.errors import ServiceError
+from tasks.services import deploy
 
 DEPLOY = """
 import logging
@@ -23,6 +27,15 @@ with temporary_prefect_server():
         for path in sys.argv[1:]:
             print("applied" if deploy(client, Path(path)) else "unchanged", path, flush=True)
 """
+
+
+@pytest.mark.parametrize("text", ["", "deployments: [{", "deployments: [{entrypoint: x}]", "- a list"])
+def test_a_file_that_holds_no_deployments_is_told(tmp_path, text):
+    path = tmp_path / "prefect.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ServiceError, match="is no file of deployments: ") as caught:
+        deploy._names(path)
+    assert "as prefect.yaml has" in caught.value.way_out
 
 
 def test_a_deployment_that_left_the_file_and_still_has_a_schedule_is_told(tmp_path):
