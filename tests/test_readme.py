@@ -131,4 +131,8 @@ def serve_and_ask(installation):
 def test_every_file_that_is_linked_exists():
     for link in re.findall(r"\]\(([^)]+)\)", README):
         if not link.startswith("http"):
-            assert (PROJECT / link).exists(), link
+            path, _, anchor = link.partition("#")
+            assert (PROJECT / path).exists(), link
+            if anchor:
+                headings = re.findall(r"^#+ (.+)$", (PROJECT / path).read_text(encoding="utf-8"), re.MULTILINE)
+                assert anchor in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}, link
