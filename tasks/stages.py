@@ -40,8 +40,8 @@ class Stage:
 
 
 BRIEF_SPINNING = {"GOMP_SPINCOUNT": "10000"}
-"""Threads that wait for one another soon sleep. Where another program keeps a core busy, long spinning makes `quantize` several times
-slower; on a free machine sleeping at once makes it nearly twice as slow, sleeping soon an eighth (docs/experiments.md)."""
+"""Threads that wait for one another soon sleep. Where another program keeps a core busy, long spinning makes training many times slower;
+on a free machine sleeping at once makes it up to twice as slow, sleeping soon an eighth at most (docs/experiments.md)."""
 
 STAGES = (
     Stage(
@@ -107,6 +107,7 @@ STAGES = (
         sections=("sequence", "seed"),
         sources=(),
         headline="{epochs_run} epochs, validation NDCG@10 {valid_ndcg_at_10:.4f}",
+        environment=BRIEF_SPINNING,
     ),
     Stage(
         "refit",
@@ -116,6 +117,7 @@ STAGES = (
         sections=("sequence", "ingest.split.max_history", "seed"),
         sources=(),
         headline="{epochs_run} epochs on {interactions:,} interactions of train and validation",
+        environment=BRIEF_SPINNING,
     ),
     Stage(
         "baselines",
@@ -125,6 +127,7 @@ STAGES = (
         sections=("baselines", "quantization", "seed"),
         sources=(),
         headline="{models}",
+        environment=BRIEF_SPINNING,
     ),
     Stage(
         "evaluate",
