@@ -277,12 +277,10 @@ def swap_champion(name: str) -> tuple[int, int] | None:
     if not client.search_registered_models(f"name = '{name}'"):
         return None
     aliases = client.get_registered_model(name).aliases
-    if (
-        finish_swap(client, name) and aliases.get(CHAMPION, aliases[SWAPPING]) != aliases[SWAPPING]
-    ):  # asked for again after it was cut: not to be undone
+    champion, previous, before = (aliases.get(alias) for alias in (CHAMPION, PREVIOUS, SWAPPING))
+    if finish_swap(client, name) and champion is not None and champion != before:  # asked for again after it was cut: not to be undone
         log.warning("A rollback of %s that was cut in the middle was finished; ask once more to swap again.", name)
-        return int(aliases[CHAMPION]), int(aliases[SWAPPING])
-    champion, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
+        return int(champion), int(before)
     if champion is None or previous is None:
         return None
     client.set_registered_model_alias(name, SWAPPING, champion)

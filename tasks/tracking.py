@@ -4,6 +4,7 @@ Everything goes through a client with explicit run IDs: MLflow's active run belo
 whose stages all stood already leaves no run behind.
 """
 
+import io
 import json
 import logging
 import os
@@ -210,7 +211,7 @@ class StageTracking:
         for name in ("manifest.json", STATISTICS):  # whole, where a run's metrics are cut at MAX_METRICS
             client.log_artifact(run, str(artifact.path / name))
         for name in TABLES.get(self._planned.stage.name, ()):
-            with _as_csv(artifact.path / f"{name}.parquet") as path:
+            with _written(_as_csv(artifact.path / f"{name}.parquet"), f"{name}.csv") as path:
                 client.log_artifact(run, str(path))
         if self._planned.stage.name == "ingest":
             self._log_dataset(client, artifact)
@@ -295,14 +296,10 @@ def _log_curves(client: "MlflowClient", run: str, artifact: Path) -> int:
     return len({point.key for point in points})
 
 
-@contextmanager
-def _as_csv(table: Path) -> Iterator[Path]:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, f"{table.stem}.csv")
-        csv.write_csv(pq.read_table(table), path)
-        yield path
+def _as_csv(table: Path) -> str:
+    text = io.BytesIO()
+    csv.write_csv(pq.read_table(table), text)
+    return text.getvalue().decode("utf-8")
 
 
 @contextmanager

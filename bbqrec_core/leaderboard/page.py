@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bbqrec_core.leaderboard.published import Published
-from bbqrec_core.leaderboard.standings import Standing, Value
+from bbqrec_core.leaderboard.standings import Standing, Value, most_seeds
 from bbqrec_core.refitted import NOTE, is_refitted
 
 UNKNOWN = "-"
@@ -66,7 +66,7 @@ def page(title: str, command: str, chapters: Sequence[Chapter], picture: str) ->
 
 def own_table(standings: Sequence[Standing]) -> list[str]:
     """Our own runs, seen items masked."""
-    most = max(standing.seeds for standing in standings)
+    most = most_seeds(standings)
     lines = [
         "| model, seen items masked | NDCG@10 | Recall@10 | difference | p |",
         "| --- | --- | --- | --- | --- |",
@@ -81,7 +81,7 @@ def own_table(standings: Sequence[Standing]) -> list[str]:
 
 def published_table(standings: Sequence[Standing], published: Sequence[Published]) -> list[str]:
     """Our own runs, seen items not masked, among published rows; the best NDCG@10 first, rows without one last."""
-    most = max((standing.seeds for standing in standings), default=1)
+    most = most_seeds(standings)
     rows = [
         (
             standing.values[False, "ndcg"].mean,

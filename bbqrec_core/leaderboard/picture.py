@@ -6,6 +6,7 @@ from textwrap import wrap
 from markupsafe import Markup
 
 from bbqrec_core.leaderboard.page import Chapter
+from bbqrec_core.leaderboard.standings import most_seeds
 from bbqrec_core.refitted import is_refitted
 from bbqrec_core.report.charts import Bar, interval_bars, interval_bars_height
 from bbqrec_core.report.svg import WIDE, element, text
@@ -56,7 +57,7 @@ def picture(title: str, chapters: Sequence[Chapter]) -> str:
 
 def _bars(chapter: Chapter) -> list[Bar]:
     bars = []
-    most = max(standing.seeds for standing in chapter.standings)
+    most = most_seeds(chapter.standings)
     for standing in chapter.standings:
         if is_refitted(standing.model) or standing.seeds < most:  # no published model is; and one seed's luck is no mean
             continue

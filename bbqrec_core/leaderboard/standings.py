@@ -61,6 +61,11 @@ class Standing:
     seeds: int
 
 
+def most_seeds(standings: Sequence[Standing]) -> int:
+    """Seeds behind the models that every seed has; 0 where there is no model."""
+    return max((standing.seeds for standing in standings), default=0)
+
+
 def read_ranks(ingest: Path, evaluate: Path) -> dict[str, PerUser]:
     """Every model's metrics per test user.
 
