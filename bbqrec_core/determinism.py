@@ -30,15 +30,21 @@ def reproducible(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def deterministic(threads: int) -> Iterator[None]:
-    """Deterministic kernels and a fixed number of threads, for the time of a `with` block."""
+def kernel_threads(threads: int) -> Iterator[None]:
+    """So many threads in every kernel that begins inside a `with` block, also in threads that are started there."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_num_threads(threads)
     try:
-        with deterministic_kernels():
-            yield
+        yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def deterministic(threads: int) -> Iterator[None]:
+    """Deterministic kernels and a fixed number of threads, for the time of a `with` block."""
+    with kernel_threads(threads or os.cpu_count() or 1), deterministic_kernels():
+        yield
 
 
 def choose_device(name: str) -> torch.device:

@@ -68,7 +68,7 @@ def _benchmark(arguments: argparse.Namespace) -> str:
     assigned: Assigned | None = None
     if "assignment" in arguments.parts:
         assigned = measure_assignment(profile.quantization, arguments.assign, arguments.rounds, threads, profile.seed)
-        command.tell(f"assignment: {assigned.encoding_seconds:.1f} s beside a floor of {assigned.floor_seconds:.1f} s")
+        command.tell(f"assignment: {assigned.coding_seconds:.1f} s beside a floor of {assigned.floor_seconds:.1f} s")
     steps: StepTimes | None = None
     if "steps" in arguments.parts:
         with deterministic(threads):

@@ -35,8 +35,8 @@ def assign_catalogue(
         fused[placed] = wished[placed]
     for group in (data.fitted, data.cold):
         group, existing = group[~placed[group]], np.flatnonzero(placed)
-        part = EncodedCatalogue(wished[group], encoded.starts[group], encoded.behaviour[group], {}, {}, {})
-        assigned = assign_ids(codebooks, part, hashes[group], fused[existing], hashes[existing], share)
+        part = EncodedCatalogue(wished[group], {}, encoded.starts[group], encoded.behaviour[group], {}, {})
+        assigned = assign_ids(codebooks, part, part.vectors, hashes[group], fused[existing], hashes[existing], share)
         fused[group], moved[group], shares[group] = assigned.fused, assigned.moved, assigned.shares
         placed[group] = True
     if share:  # the one that was there first shares too

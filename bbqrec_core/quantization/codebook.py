@@ -84,7 +84,7 @@ class ResidualQuantizer(nn.Module):
         if self.siblings is not None:
             given = self.siblings.centre(prefix, given)
         mixed = F.layer_norm(given, (self.dimensions,)) + g * F.layer_norm(behaviour, (self.dimensions,))
-        return self.residual_scale * mixed / (1 + g * g) ** 0.5
+        return mixed.mul_(self.residual_scale).div_((1 + g * g) ** 0.5)
 
     def forward(self, start: torch.Tensor, behaviour: torch.Tensor | None = None, mask: torch.Tensor | None = None) -> Quantized:
         """Quantize.

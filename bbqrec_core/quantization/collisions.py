@@ -5,7 +5,7 @@ Works on plain arrays, so that it can be tested and used apart from any network.
 
 import copy
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,10 +173,8 @@ def repair(
     Raises:
         StageError: More items than IDs.
     """
-    sizes = codebooks.sizes
-    taken_ids = np.empty((0, len(sizes)), dtype=np.int64) if occupied is None else occupied
-    radix = np.concatenate([np.cumprod(np.array(sizes[:0:-1], dtype=np.int64))[::-1], [1]])
-    taken = set((taken_ids @ radix).tolist())
+    sizes, radix = codebooks.sizes, _radix(codebooks.sizes)
+    taken = set() if occupied is None else set((occupied @ radix).tolist())
     capacity = int(np.prod(np.array(sizes, dtype=np.int64)))
     if len(codes) + len(taken) > capacity:
         raise StageError(
@@ -190,7 +188,7 @@ def repair(
     in_use: dict[int, int] = {}
     for key in taken:
         in_use[key // sizes[-1]] = in_use.get(key // sizes[-1], 0) + 1
-    colliding = np.isin(prefix_keys, prefix_keys[_repeated(keys) | np.isin(keys, taken_ids @ radix)])
+    colliding = collides(result, sizes, occupied)
     taken.update(keys[~colliding].tolist())
     for prefix, size in zip(*(column.tolist() for column in np.unique(prefix_keys[~colliding], return_counts=True)), strict=True):
         in_use[prefix] = in_use.get(prefix, 0) + size
@@ -230,6 +228,30 @@ def repair(
         taken.add(key * sizes[-1] + code)
         in_use[key] = in_use.get(key, 0) + 1
     return Repaired(result, ~moved_prefix & (result[:, -1] != codes[:, -1]), moved_prefix)
+
+
+def collides(codes: np.ndarray, sizes: Sequence[int], occupied: np.ndarray | None = None) -> np.ndarray:
+    """Which items repair has to do with: all of a prefix under which two have the same ID, or one has an existing item's.
+
+    Args:
+        codes: Codes wished for, int64 [n, L].
+        sizes: K_1..K_L.
+        occupied: IDs of existing items, int64 [m, L].
+
+    Returns:
+        bool [n]. The others can have what they wish for, whatever becomes of these.
+    """
+    radix = _radix(sizes)
+    keys = codes @ radix
+    wanted_twice = _repeated(keys)
+    if occupied is not None:
+        wanted_twice |= np.isin(keys, occupied @ radix)
+    return np.isin(keys // sizes[-1], keys[wanted_twice] // sizes[-1])
+
+
+def _radix(sizes: Sequence[int]) -> np.ndarray:
+    """What each level's code counts in an ID as one number, int64 [L]."""
+    return np.concatenate([np.cumprod(np.array(sizes[:0:-1], dtype=np.int64))[::-1], [1]])
 
 
 class _Rooms:

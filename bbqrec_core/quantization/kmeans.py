@@ -9,8 +9,8 @@ import torch
 
 JITTER = 1e-3
 """Codes beyond the number of distinct points lie so far from one, relative to the points' root mean square."""
-CHUNK = 2048
-"""Points whose distances are computed at once: few enough for 256 distances each to stay in a core's cache."""
+CHUNK = 1024
+"""Points whose distances are computed at once: few enough for 256 distances each to stay in a core's cache beside other work."""
 
 
 class Centres:
@@ -38,10 +38,13 @@ class Centres:
     def _search(self, points: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Chunk by chunk the nearest centres, and ||c||^2 - 2 x.c of all, the part of the squared distance that differs between them.
 
+        All chunks' distances are written into the same room: what is wanted of them must be taken before the next chunk.
+
         On the CPU numpy looks for the least: torch's own search is not vectorised and takes nearly as long as the product.
         """
+        room = points.new_empty(min(CHUNK, len(points)), len(self.norms))
         for part in points.split(CHUNK) if len(points) else [points]:
-            relative = torch.addmm(self.norms, part, self.factors)
+            relative = torch.addmm(self.norms, part, self.factors, out=room[: len(part)])
             yield torch.from_numpy(relative.numpy().argmin(1)) if relative.device.type == "cpu" else relative.argmin(1), relative
 
 

@@ -20,6 +20,8 @@ Features = Mapping[str, torch.Tensor]
 """Per modality float32 [n, d_m]."""
 Masks = Mapping[str, torch.Tensor]
 """Per modality bool [n]: whether the item has it."""
+FirstLayer = tuple[torch.Tensor, torch.Tensor]
+"""Weight, float32 [hidden, d_m], and bias, float32 [hidden]."""
 BEHAVIOUR = "behaviour"
 """The chain of z, among those of the modalities."""
 
@@ -74,16 +76,25 @@ class ModalityCoder(nn.Module):
         standardised = (values - self.mean).div_(self.scale)
         return zero_outside(present, standardised)
 
-    def align(self, values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    def fold_standardisation(self) -> FirstLayer:
+        """B_m's first layer for features as they come."""
+        first = cast(nn.Linear, self.aligned[0])
+        weight = first.weight / self.scale
+        return weight, first.bias - weight @ self.mean
+
+    def align(self, values: torch.Tensor, present: torch.Tensor, folded: FirstLayer | None = None) -> torch.Tensor:
         """B_m(x~) of features as they come, float32 [n, d], with the standardisation folded into B_m's first layer.
 
         That spares a pass over the features. Where some are absent, and might hold anything, they are standardised first.
+
+        Args:
+            values: float32 [n, d_m].
+            present: bool [n].
+            folded: What `fold_standardisation` gives, for who has many batches.
         """
         if not bool(present.all()):
             return self.aligned(self.standardise(values, present))
-        first = cast(nn.Linear, self.aligned[0])
-        weight = first.weight / self.scale
-        return self.aligned[1:](F.linear(values, weight, first.bias - weight @ self.mean))
+        return self.aligned[1:](F.linear(values, *(folded or self.fold_standardisation())))
 
     def reconstruction_error(self, inputs: torch.Tensor, standardised: torch.Tensor, codes: torch.Tensor | None = None) -> torch.Tensor:
         """What the decoder gets wrong, per item, float32 [n].
@@ -212,7 +223,14 @@ class BehaviourQuantizer(nn.Module):
         self.set_behaviour(turned_onto(vectors, earlier.anchor[rows], both), has_behaviour)
         self.behaviour[both] = earlier.behaviour[rows[both]]
 
-    def encode(self, features: Features, present: Masks, n_items: int | None = None, with_specific: bool = True) -> Encoded:
+    def encode(
+        self,
+        features: Features,
+        present: Masks,
+        n_items: int | None = None,
+        with_specific: bool = True,
+        folded: Mapping[str, FirstLayer] | None = None,
+    ) -> Encoded:
         """Encode items from content. Features of a modality that an item lacks never matter.
 
         Args:
@@ -220,6 +238,7 @@ class BehaviourQuantizer(nn.Module):
             present: Per modality bool [n].
             n_items: n, which must be told where there is no modality.
             with_specific: Whether s, which no code depends on, and x~ are wanted.
+            folded: By modality what `fold_standardisation` gives, where they are not and there are many batches.
         """
         if not self.modalities:
             assert n_items is not None
@@ -232,7 +251,9 @@ class BehaviourQuantizer(nn.Module):
             if with_specific:
                 standardised[name] = coder.standardise(features[name], masks[name])
                 specific[name] = zero_outside(masks[name], coder.specific(standardised[name]))
-            plain = coder.aligned(standardised[name]) if with_specific else coder.align(features[name], masks[name])
+                plain = coder.aligned(standardised[name])
+            else:
+                plain = coder.align(features[name], masks[name], None if folded is None else folded[name])
             aligned[name] = zero_outside(masks[name], self.normalise(plain))
         content, has_content = self._mix(aligned, masks)
         predicted = zero_outside(has_content, self.foretell(content))

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 
 class Siblings(nn.Module):
@@ -66,8 +67,9 @@ class Siblings(nn.Module):
         if not len(self.keys):
             return residual
         numbers = self.number(prefix)
-        place = torch.searchsorted(self.keys, numbers).clamp_max(len(self.keys) - 1)
-        return residual - torch.where((self.keys[place] == numbers)[:, None], self.means[place], 0.0)
+        place = torch.searchsorted(self.keys, numbers).clamp_max_(len(self.keys) - 1)
+        unknown = self.keys.index_select(0, place) != numbers
+        return residual - F.embedding(place, self.means).masked_fill_(unknown[:, None], 0.0)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         """Take as many prefixes as the state has: their number is part of what was fitted."""

@@ -17,7 +17,7 @@ import torch
 
 from bbqrec_core.dataset import ItemFeatures
 from bbqrec_core.errors import BBQRecError
-from bbqrec_core.quantization.assign import BATCH, encode_items
+from bbqrec_core.quantization.assign import BATCH, code_new_items
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.data import listing_hashes
 from bbqrec_core.quantization.model import BehaviourQuantizer
@@ -42,7 +42,7 @@ class Assigned:
         items, width, threads: What was done, and by how many threads.
         floor_seconds: The matrix products of both encoders, B and S; the median of the rounds, as all that follows.
         aligned_seconds: Those of B alone. A new item's codes need no S, and assignment does not compute it.
-        encoding_seconds: Features to codes.
+        coding_seconds: Features to codes.
         hashing_seconds: Hashes of the listings.
         whole_seconds: Features to final IDs: checks, codes, hashes, repair.
         peak_bytes: Greatest memory of the process, features included.
@@ -54,7 +54,7 @@ class Assigned:
     threads: int
     floor_seconds: float
     aligned_seconds: float
-    encoding_seconds: float
+    coding_seconds: float
     hashing_seconds: float
     whole_seconds: float
     peak_bytes: int
@@ -91,8 +91,8 @@ def _measure(config: QuantizationConfig, items: int, rounds: int, threads: int, 
             multiply(model, tensors[MODALITY], ("aligned", "specific"))
         with _timed(seconds, "aligned"):
             multiply(model, tensors[MODALITY], ("aligned",))
-        with _timed(seconds, "encoding"):
-            encode_items(model, tensors, masks, None, items)
+        with _timed(seconds, "coding"):
+            code_new_items(model, tensors, masks, items)
         with _timed(seconds, "hashing"):
             listing_hashes(tensors, masks, items)
         with _timed(seconds, "whole"):
@@ -105,7 +105,7 @@ def _measure(config: QuantizationConfig, items: int, rounds: int, threads: int, 
         threads=threads,
         floor_seconds=middle["floor"],
         aligned_seconds=middle["aligned"],
-        encoding_seconds=middle["encoding"],
+        coding_seconds=middle["coding"],
         hashing_seconds=middle["hashing"],
         whole_seconds=middle["whole"],
         peak_bytes=own_peak(),
@@ -122,7 +122,7 @@ def _timed(seconds: dict[str, list[float]], name: str) -> Iterator[None]:
 
 @torch.no_grad()
 def multiply(model: BehaviourQuantizer, features: torch.Tensor, encoders: Sequence[str]) -> None:
-    """The products of encoders' weights with features, batch by batch as `encode_items` makes them; what comes out is thrown away.
+    """The products of encoders' weights with features, batch by batch as `code_new_items` makes them; what comes out is thrown away.
 
     Args:
         model: Whose encoders.

@@ -181,7 +181,7 @@ def _assignment(assigned: Assigned) -> str:
         for name, seconds in (
             ("floor: matrix products of both encoders, B and S", assigned.floor_seconds),
             ("those of B alone", assigned.aligned_seconds),
-            ("features to codes", assigned.encoding_seconds),
+            ("features to codes", assigned.coding_seconds),
             ("hashes of the listings, to find identical ones", assigned.hashing_seconds),
             ("features to final IDs: checks, codes, hashes, repair", assigned.whole_seconds),
         )
@@ -195,7 +195,7 @@ def _assignment(assigned: Assigned) -> str:
 
 
 def _verdicts_on_assignment(assigned: Assigned) -> list[str]:
-    share = assigned.floor_seconds / assigned.encoding_seconds
+    share = assigned.floor_seconds / assigned.coding_seconds
     peak = assigned.peak_bytes / 2**30
     return [
         command.verdict(assigned.distinct == assigned.items, f"{assigned.distinct:,} distinct IDs for {assigned.items:,} items"),

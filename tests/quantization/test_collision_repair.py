@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbqrec_core.errors import StageError
-from bbqrec_core.quantization.collisions import Codebooks, collision_share, repair
+from bbqrec_core.quantization.collisions import Codebooks, collides, collision_share, repair
 from bbqrec_core.quantization.hungarian import minimal_assignment
 
 
@@ -79,6 +79,23 @@ def test_new_items_take_only_what_existing_ones_left(sizes, seed, existing_share
     repaired = repair(codes, starts, behaviour, books, occupied)
     np.testing.assert_array_equal(occupied, before)
     assert collision_share(np.concatenate([occupied, repaired.codes])) == 0
+
+
+@given(sizes_strategy, st.integers(0, 10_000), st.floats(0, 1), st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_repair_of_those_that_collide_is_repair_of_all(sizes, seed, existing_share, fill):
+    capacity = int(np.prod(sizes))
+    existing = round(existing_share * (capacity - 1))
+    n = max(1, round(fill * (capacity - existing)))
+    everything = np.array(list(itertools.product(*map(range, sizes))))
+    occupied = everything[np.random.default_rng(seed).permutation(capacity)[:existing]]
+    codes, starts, behaviour, books = random_case(seed, sizes, n)
+    colliding = collides(codes, sizes, occupied)
+    settled = np.concatenate([occupied, codes[~colliding]])
+    assert collision_share(settled) == 0
+    some = codes.copy()
+    some[colliding] = repair(codes[colliding], starts[colliding], behaviour[colliding], books, settled).codes
+    np.testing.assert_array_equal(some, repair(codes, starts, behaviour, books, occupied).codes)
 
 
 def test_repair_within_a_prefix_costs_the_least_possible():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bbqrec_core.quantization.assign import BATCH, encode_items
+from bbqrec_core.determinism import kernel_threads
+from bbqrec_core.quantization.assign import BATCH, code_new_items, encode_items
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.kmeans import CHUNK, nearest, nearest_index
 from bbqrec_core.quantization.model import BehaviourQuantizer
@@ -50,6 +51,35 @@ def test_codes_are_those_of_the_chains_that_training_sees(widths, new, share_pre
         assert np.array_equal(found.modality_codes[name][has], plain[name][has])
         assert not np.array_equal(found.modality_codes[name][has], fused[has])
     assert set(found.specific) == set(found.aligned) == (set() if new else set(widths))
+
+
+@pytest.mark.parametrize("items", [None, np.arange(N)], ids=["new", "known"])
+def test_what_comes_out_does_not_depend_on_threads(items):
+    model, features, present = make_model({"text": 24, "image": 12})
+    found = []
+    for threads in (1, 2, 5):
+        with kernel_threads(threads):
+            found.append(encode_items(model, features, present, items, N))
+            assert torch.get_num_threads() == threads
+    for other in found[1:]:
+        assert np.array_equal(found[0].wished, other.wished)
+        assert np.array_equal(found[0].starts, other.starts) and np.array_equal(found[0].behaviour, other.behaviour)
+        assert all(np.array_equal(codes, other.modality_codes[name]) for name, codes in found[0].modality_codes.items())
+
+
+def test_codes_alone_are_those_that_come_with_vectors():
+    model, features, present = make_model({"text": 24, "image": 12})
+    whole, alone = encode_items(model, features, present, None, N), code_new_items(model, features, present, N)
+    assert np.array_equal(whole.wished, alone.wished)
+    assert all(np.array_equal(codes, alone.modality_codes[name]) for name, codes in whole.modality_codes.items())
+
+
+def test_an_error_in_a_batch_is_told_and_threads_are_put_back():
+    model, features, present = make_model({"text": 24}, share_present=1.0)
+    with kernel_threads(2):
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            code_new_items(model, {"text": features["text"][:, :20]}, present, N)
+        assert torch.get_num_threads() == 2
 
 
 def test_with_one_modality_the_content_is_that_modality():

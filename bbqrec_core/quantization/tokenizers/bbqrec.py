@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bbqrec_core.quantization.assign import EncodedCatalogue, encode_items
+from bbqrec_core.quantization.assign import Codes, EncodedCatalogue, code_new_items, encode_items
 from bbqrec_core.quantization.collisions import Codebooks
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.data import TrainingData
@@ -32,6 +32,10 @@ class BbqrecTokenizer(Tokenizer):
     def encode(self, features: Features, present: Masks, items: np.ndarray | None, n_items: int | None = None) -> EncodedCatalogue:
         """Fused and modality chains; behaviour is the items' own, and foretold for new ones."""
         return encode_items(self.model, features, present, items, n_items)
+
+    def code_new_items(self, features: Features, present: Masks, n_items: int) -> Codes:
+        """Codes alone."""
+        return code_new_items(self.model, features, present, n_items)
 
     def published_code_sizes(self) -> dict[str, list[int]]:
         """Those that the decoders' heads were made for."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bbqrec_core import schema
-from bbqrec_core.quantization.assign import EncodedCatalogue
+from bbqrec_core.quantization.assign import Codes, EncodedCatalogue
 from bbqrec_core.quantization.collisions import Codebooks
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.curve import Curve
@@ -52,6 +52,10 @@ class Tokenizer(ABC):
             items: Their item_idx, int64 [n], if they are in the catalogue; None for new items.
             n_items: n, which must be told for new items where there is no modality.
         """
+
+    def code_new_items(self, features: Features, present: Masks, n_items: int) -> Codes:
+        """The codes of `encode` for new items, where it is cheaper to do without the vectors that come with them."""
+        return self.encode(features, present, None, n_items)
 
     @abstractmethod
     def codebooks(self) -> Codebooks:
@@ -146,7 +150,7 @@ class Baseline(nn.Module, Tokenizer):
 
 def encoding(wished: np.ndarray, starts: np.ndarray, modality_codes: dict[str, np.ndarray]) -> EncodedCatalogue:
     """An encoding without behaviour: wished codes int64 [n, L], starts float [n, d], codes per modality int64 [n, L]."""
-    return EncodedCatalogue(wished, starts, np.zeros((len(wished), 0), dtype=np.float32), modality_codes, {}, {})
+    return EncodedCatalogue(wished, modality_codes, starts, np.zeros((len(wished), 0), dtype=np.float32), {}, {})
 
 
 def sources(modality_codes: Mapping[str, np.ndarray], fused: np.ndarray) -> dict[str, np.ndarray]:

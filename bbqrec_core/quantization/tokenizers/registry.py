@@ -110,9 +110,15 @@ def assign(
             "Use a tokenizer that quantizes features, such as `quantization: {tokenizer: residual_kmeans}`.",
         )
     tensors, masks, n_items = _known_features(tokenizer, features)
+
+    def vectors(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        some, of_these = ({name: values[rows] for name, values in of_all.items()} for of_all in (tensors, masks))
+        return tokenizer.encode(some, of_these, None, len(rows)).vectors(np.arange(len(rows)))
+
     return assign_ids(
         tokenizer.codebooks(),
-        tokenizer.encode(tensors, masks, None, n_items),
+        tokenizer.code_new_items(tensors, masks, n_items),
+        vectors,
         listing_hashes(tensors, masks, n_items),
         saved.semantic_ids if existing_ids is None else existing_ids,
         saved.listing_hashes if existing_hashes is None else existing_hashes,
