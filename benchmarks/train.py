@@ -20,7 +20,16 @@ from bbqrec_core.store import ArtifactStore
 from benchmarks import command
 from benchmarks.codebooks.catalogue import SHOP
 from benchmarks.machine import count_threads, describe_machine
-from benchmarks.training import BEAMS, Subject, Training, search_quality, train_ours, train_sasrec_with_codes, train_tiger
+from benchmarks.training import (
+    BEAMS,
+    Subject,
+    Training,
+    batches_as_they_come,
+    search_quality,
+    train_ours,
+    train_sasrec_with_codes,
+    train_tiger,
+)
 from cli import environment
 from cli.overrides import parse_overrides
 from flows.parameters import resolve
@@ -29,6 +38,7 @@ from tasks.runner import run_stage
 
 STAGES = ("shop", "ingest", "embed", "quantize")
 OURS, DENSE_ALONE, SASREC, TIGER = "ours", "ours, dense head alone", "SASRec with codes", "TIGER (T5)"
+PUBLIC_TIGER = "TIGER (T5), batches as public code has them"
 TARGET_SASREC, TARGET_TIGER, LOSS = 1.5, 100.0, 0.005
 SEARCHERS = 5000
 """Validation users for whom beams are compared with exact scoring."""
@@ -64,6 +74,7 @@ def _benchmark(arguments: argparse.Namespace) -> str:
         DENSE_ALONE: train_ours(subject, arguments.rounds, {"generative_weight": 0.0}),
         SASREC: train_sasrec_with_codes(subject, arguments.rounds),
         TIGER: train_tiger(subject, arguments.budget, arguments.points),
+        PUBLIC_TIGER: train_tiger(subject, arguments.budget / arguments.points, 1, batches_as_they_come),
     }
     trained = trainings[OURS].model
     widths = sorted({BEAMS, profile.sequence.beam_width})
@@ -90,13 +101,18 @@ def report(subject: Subject, trainings: dict[str, Training], budget: float, sear
         "| ---: | ---: |",
         *(f"| {seconds:,.0f} | {value:.4f} |" for seconds, value in tiger.curve),
     ]
-    over_sasrec, over_tiger = ours.epoch_seconds / sasrec.epoch_seconds, tiger.epoch_seconds / ours.epoch_seconds
+    over_sasrec = ours.epoch_seconds / sasrec.epoch_seconds
     verdicts = [
         command.verdict(
             over_sasrec <= TARGET_SASREC, f"an epoch of ours takes {over_sasrec:.2f} times SASRec's, at most {TARGET_SASREC:g}"
         ),
-        command.verdict(over_tiger >= TARGET_TIGER, f"TIGER's takes {over_tiger:,.0f} times ours, at least {TARGET_TIGER:g}"),
     ]
+    for name, called in (
+        (PUBLIC_TIGER, "TIGER's, with batches as public code has them,"),
+        (TIGER, "TIGER's, with batches of like length,"),
+    ):
+        times = trainings[name].epoch_seconds / ours.epoch_seconds
+        verdicts.append(command.verdict(times >= TARGET_TIGER, f"{called} takes {times:,.0f} times ours, at least {TARGET_TIGER:g}"))
     if searched is not None:
         exact, beams = searched
         for width, beam in beams.items():
@@ -109,9 +125,9 @@ def report(subject: Subject, trainings: dict[str, Training], budget: float, sear
         f"# Training, measured\n\n{describe_machine(count_threads(torch.get_num_threads()))}",
         f"{subject.profile.name}: {subject.data.n_items:,} items, {interactions:,} train interactions. NDCG@10 is of "
         f"{len(subject.judges):,} validation users, seen items masked, no prior. TIGER's epoch is told from the examples that it was "
-        f"trained on in {budget:,.0f} seconds, since a whole one takes too long.",
+        f"trained on in {budget:,.0f} seconds, and the padded one's in {tiger.curve[0][0]:,.0f}, since a whole one takes too long.",
         "\n".join(lines),
-        "TIGER, on its way:",
+        "TIGER, on its way, with batches of like length:",
         "\n".join(curve),
         "## Targets",
         "\n".join(verdicts),

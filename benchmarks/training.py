@@ -36,6 +36,8 @@ from benchmarks.t5 import make_peer
 BEAMS, K = 20, 10
 AT_A_TIME = 256
 """Users searched for at once."""
+Batching = Callable[[np.ndarray, int, np.random.Generator], list[np.ndarray]]
+"""From lengths, int64 [n], and a batch's size the rows of every batch."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,14 @@ def train_sasrec_with_codes(subject: Subject, rounds: int) -> Training:
     return Training(seconds, [(epoch * seconds, value) for epoch, name, value in curve if name == NDCG])
 
 
-def train_tiger(subject: Subject, budget: float, points: int) -> Training:
-    """TIGER's T5 over all examples, batches alike in length, for `budget` seconds; judged at `points` moments."""
+def batches_as_they_come(lengths: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """A pass over all rows in random order, as public code has it: every batch is padded to the longest that it happens to hold."""
+    order = rng.permutation(len(lengths))
+    return [order[low : low + size] for low in range(0, len(order), size)]
+
+
+def train_tiger(subject: Subject, budget: float, points: int, batching: Batching = batches_of_like_length) -> Training:
+    """TIGER's T5 over all examples for `budget` seconds; judged at `points` moments."""
     profile, data, width = subject.profile, subject.data, subject.profile.sequence.max_history
     section, rng = profile.baselines.tiger, np.random.default_rng(profile.seed)
     peer = make_peer(torch.from_numpy(load_semantic_ids(subject.quantize)[FUSED][0]), profile.seed)
@@ -166,7 +174,7 @@ def train_tiger(subject: Subject, budget: float, points: int) -> Training:
     while len(curve) < points:
         peer.train()
         while trained < budget * (len(curve) + 1) / points:
-            waiting = waiting or batches_of_like_length(lengths, section.batch_size, rng)
+            waiting = waiting or batching(lengths, section.batch_size, rng)
             rows = waiting.pop()
             begun = time.perf_counter()
             training_step(peer, optimizer, histories[rows][:, -int(lengths[rows].max()) :], targets[rows])

@@ -9,7 +9,7 @@ import pytest
 
 from bbqrec_core.dataset import EvalSplit
 from benchmarks.random_catalogue import make_model, random_ids
-from benchmarks.training import Training, search_quality, seconds_an_epoch
+from benchmarks.training import Training, batches_as_they_come, search_quality, seconds_an_epoch
 
 PROJECT = Path(__file__).parents[2]
 TINY = PROJECT / "tests" / "tiny.yaml"
@@ -48,6 +48,14 @@ def test_a_beam_as_wide_as_the_catalogue_has_the_exact_quality():
     assert beams[300] == pytest.approx(exact, abs=1e-12) and beams[10] != beams[300]
 
 
+def test_batches_as_they_come_hold_every_example_once_whatever_its_length():
+    lengths = np.arange(70) % 20 + 1
+    batches = batches_as_they_come(lengths, 32, np.random.default_rng(3))
+    assert [len(rows) for rows in batches] == [32, 32, 6]
+    assert sorted(np.concatenate(batches).tolist()) == list(range(70))
+    assert all(len(set(lengths[rows])) > 3 for rows in batches)
+
+
 @pytest.mark.slow
 def test_the_command_measures_and_prints_what_it_writes(tmp_path):
     out = tmp_path / "report.md"
@@ -55,5 +63,6 @@ def test_the_command_measures_and_prints_what_it_writes(tmp_path):
     ran = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, cwd=PROJECT, check=False)
     assert ran.returncode == 0, ran.stderr
     assert out.read_text(encoding="utf-8").strip() == ran.stdout.strip()
-    assert "| TIGER (T5) |" in ran.stdout and "times SASRec's, at most 1.5" in ran.stdout
+    assert "| TIGER (T5) |" in ran.stdout and "| TIGER (T5), batches as public code has them |" in ran.stdout
+    assert "times SASRec's, at most 1.5" in ran.stdout
     assert "by exact scoring" in ran.stdout
