@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from bbqrec_core import schema
+from bbqrec_core.quantization.health import prefix_groups
 from bbqrec_core.report import charts, code_charts
 from bbqrec_core.report.naming import count, quantity, readable, share
 from bbqrec_core.report.reading import Inputs, Rows
@@ -80,8 +81,8 @@ def prefix_sizes(codes: np.ndarray) -> list[list[int]]:
     """
     keys = []
     for level in range(1, codes.shape[1] + 1):
-        _, group, size = np.unique(codes[:, :level], axis=0, return_inverse=True, return_counts=True)
-        keys += [-size[group.reshape(-1)], codes[:, level - 1]]
+        group = prefix_groups(codes, level)
+        keys += [-np.bincount(group)[group], codes[:, level - 1]]
     ordered = codes[np.lexsort(keys[::-1])] if keys else codes
     begins = np.logical_or.accumulate(ordered[1:] != ordered[:-1], axis=1)
     return [np.diff(np.concatenate([[0], np.flatnonzero(new) + 1, [len(ordered)]])).tolist() for new in begins.T]
