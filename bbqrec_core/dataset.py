@@ -28,8 +28,9 @@ class EvalSplit:
         users: user_idx, int32 [n].
         histories: item_idx in time order, most recent last, padded on the left with PADDING, int64 [n, max_history].
         targets: item_idx, int64 [n].
-        seen_offsets: int64 [n + 1]; `seen_items[seen_offsets[r]:seen_offsets[r + 1]]` is the whole history of row r.
-        seen_items: int64, whole histories one after another, for masking.
+        seen_offsets: int64 [n + 1]; `seen_items[seen_offsets[r]:seen_offsets[r + 1]]` is the history of row r as ingest wrote it:
+            whole, unless `ingest.split.max_history` cuts it.
+        seen_items: int64, these histories one after another, for masking.
     """
 
     users: np.ndarray

@@ -1,12 +1,23 @@
 """Where training computes, and the one way in which it asks torch for reproducible kernels. Seeds are the callers' own."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from bbqrec_core.errors import StageError
+
+
+class _Block:
+    """A `kernel_threads` that is open, and the number of threads to put back."""
+
+    before: int
+
+
+_BLOCKS: list[_Block] = []
+_LOCK = threading.Lock()
 
 
 @contextmanager
@@ -31,13 +42,25 @@ def reproducible(seed: int) -> Iterator[None]:
 
 @contextmanager
 def kernel_threads(threads: int) -> Iterator[None]:
-    """So many threads in every kernel that begins inside a `with` block, also in threads that are started there."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    """So many threads in every kernel that begins inside a `with` block, also in threads that are started there.
+
+    Torch has one such setting for all. Blocks of several threads may overlap: when the last is left it is what it was before the first.
+    """
+    block = _Block()
+    with _LOCK:
+        block.before = torch.get_num_threads()
+        _BLOCKS.append(block)
+        torch.set_num_threads(threads)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _LOCK:
+            place = _BLOCKS.index(block)
+            if block is _BLOCKS[-1]:
+                torch.set_num_threads(block.before)
+            else:  # one that began later is still open: it puts back what was before both
+                _BLOCKS[place + 1].before = block.before
+            del _BLOCKS[place]
 
 
 @contextmanager

@@ -7,13 +7,13 @@ from pathlib import Path
 from prefect import flow
 
 from bbqrec_core.dataset import SequenceDataset
-from bbqrec_core.errors import ProfileError
+from bbqrec_core.errors import ArtifactError, ProfileError
 from bbqrec_core.home import home_folder
 from bbqrec_core.leaderboard.page import Chapter, page
 from bbqrec_core.leaderboard.picture import picture
 from bbqrec_core.leaderboard.published import Published, read_published
 from bbqrec_core.leaderboard.spec import Leaderboard, Split, find_leaderboard, load_leaderboard
-from bbqrec_core.leaderboard.standings import PerUser, rank_models, read_ranks
+from bbqrec_core.leaderboard.standings import PerUser, Run, rank_models, read_ranks
 from bbqrec_core.profile import load_profile, merge
 from bbqrec_core.sequence.recommender import NAME
 from bbqrec_core.store import ArtifactStore
@@ -76,13 +76,24 @@ def _chapter(spec: Leaderboard, split: Split, published: list[Published]) -> Cha
     seeds = spec.seeds_of(split)
     runs: dict[str, list[PerUser]] = {}
     data_seed = load_profile(split.profile, split.set).data_seed  # one data set, and one embedding of it, for all seeds
+    users: set[tuple[str, ...]] = set()
     for seed in seeds:
         change = {"seed": seed, "data_seed": data_seed}
-        for model, measured in _evaluate(split, change).items():
+        whole = _evaluate(split, change)
+        users.add(whole.users)
+        for model, measured in whole.models.items():
             runs.setdefault(model, []).append(measured)
         for variant in spec.variants:
+            if variant.name in whole.models:
+                raise ProfileError(f"A variant is named '{variant.name}', as a model that is ranked anyway.", "Give it a name of its own.")
             only_trained = {**change, "refit": {"enabled": False}}
-            runs.setdefault(variant.name, []).append(_evaluate(split, merge(only_trained, variant.set))[NAME])
+            changed = _evaluate(split, merge(only_trained, variant.set))
+            users.add(changed.users)
+            runs.setdefault(variant.name, []).append(changed.models[NAME])
+    if len(users) != 1:
+        raise ArtifactError(
+            f"The runs of '{split.title}' ranked for different users.", "Seeds and variants must leave `source` and `ingest` alone."
+        )
     own = [model for model in runs if model.startswith(NAME)] + [variant.name for variant in spec.variants]
     standings = rank_models(runs, NAME, own, seeds[0])
     data = SequenceDataset.load(_artifact(split, {"seed": seeds[0], "data_seed": data_seed}, "ingest"), 1)
@@ -90,7 +101,7 @@ def _chapter(spec: Leaderboard, split: Split, published: list[Published]) -> Cha
     return Chapter(split.title, split.profile, seeds, len(data.test), data.n_items, standings, rows)
 
 
-def _evaluate(split: Split, change: Mapping[str, object]) -> dict[str, PerUser]:
+def _evaluate(split: Split, change: Mapping[str, object]) -> Run:
     """Run the pipeline up to `evaluate`, and read what it says of every model."""
     retrain(profile=split.profile, overrides=Overrides(**merge(split.set, change)), until=LAST)
     return read_ranks(_artifact(split, change, "ingest"), _artifact(split, change, LAST))

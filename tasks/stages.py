@@ -101,7 +101,7 @@ STAGES = (
     ),
     Stage(
         "train",
-        version=8,
+        version=9,
         entry="bbqrec_core.sequence.stage:run",
         inputs=("ingest", "embed", "quantize", "prior"),
         sections=("sequence", "seed"),
@@ -121,7 +121,7 @@ STAGES = (
     ),
     Stage(
         "baselines",
-        version=7,
+        version=8,
         entry="bbqrec_core.baselines.stage:run",
         inputs=("ingest", "embed", "quantize", "prior"),
         sections=("baselines", "quantization", "seed"),

@@ -84,7 +84,7 @@ def train_sasrec(
         optimizer = _optimizer(model, config)
         told = hashlib.sha256(b"" if codes is None else codes.numpy().tobytes())
         for tensor in () if buckets is None else buckets.state_dict().values():
-            told.update(tensor.numpy().tobytes())
+            told.update(tensor.cpu().numpy().tobytes())
         key = f"{config.model_dump_json()} {max_history} {seed} {device} {len(windows)} {told.hexdigest()}"
         progress = train_to_the_best(
             model,

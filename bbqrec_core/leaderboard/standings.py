@@ -66,7 +66,20 @@ def most_seeds(standings: Sequence[Standing]) -> int:
     return max((standing.seeds for standing in standings), default=0)
 
 
-def read_ranks(ingest: Path, evaluate: Path) -> dict[str, PerUser]:
+@dataclass(frozen=True)
+class Run:
+    """What one run measured.
+
+    Attributes:
+        users: Names of the test users, in order.
+        models: Every model's metrics per user.
+    """
+
+    users: tuple[str, ...]
+    models: Mapping[str, PerUser]
+
+
+def read_ranks(ingest: Path, evaluate: Path) -> Run:
     """Every model's metrics per test user.
 
     Args:
@@ -81,6 +94,7 @@ def read_ranks(ingest: Path, evaluate: Path) -> dict[str, PerUser]:
     name_of = dict(zip(names[schema.USER_IDX].to_pylist(), names[f"{schema.USER_ID}_min"].to_pylist(), strict=True))
     ranks = pq.read_table(evaluate / "ranks.parquet")
     found: dict[str, PerUser] = {}
+    ranked: set[tuple[str, ...]] = set()
     for model in pc.unique(ranks["model"]).to_pylist():
         for masked in (True, False):
             rows = ranks.filter((pc.field("model") == model) & (pc.field("masked") == masked))
@@ -89,10 +103,13 @@ def read_ranks(ingest: Path, evaluate: Path) -> dict[str, PerUser]:
             except KeyError as error:
                 raise ArtifactError(f"{ingest} has no user {error}, whom {evaluate} ranked for.", "Run `evaluate` again.") from None
             order = np.argsort(np.array(users, dtype=object), kind="stable")
+            ranked.add(tuple(sorted(users)))
             above, tied = (rows[name].to_numpy()[order] for name in ("above", "tied"))
             for metric, compute in METRICS.items():
                 found.setdefault(model, {})[masked, metric] = compute(above, tied, CUT_OFF)
-    return found
+    if len(ranked) != 1:
+        raise ArtifactError(f"{evaluate} ranked models for different users.", "Run `evaluate` again.")
+    return Run(ranked.pop(), found)
 
 
 def rank_models(runs: Mapping[str, Sequence[PerUser]], ours: str, own: Sequence[str], seed: int) -> list[Standing]:

@@ -321,6 +321,8 @@ class Trainer:
         self.model.quantizer.start_codebooks(start, behaviour, self.config.kmeans_iterations, self.generator)
         for chain in self.model.own:
             inputs = self._plain_inputs(chain, items)
+            if not len(inputs):  # nobody has the modality, or behaviour: nothing is ever quantized there
+                continue
             self.model.quantizer_of(chain).start_codebooks(inputs, None, self.config.kmeans_iterations, self.generator)
         self.quantizing = True
 

@@ -17,6 +17,8 @@ from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
 
 TOP = 100
 """Candidates that each source proposes."""
+TIE_BREAK = 1e-6
+"""Of popularity, among items that have as good as the same share of the prior's votes."""
 TENSORS = ("shares", "popularity", "content", "real", "seen", "history", "support")
 
 
@@ -92,8 +94,9 @@ def _gather(
     histories, targets = histories.to(device), targets.to(device)
     n_items = next(iter(heads.values())).shape[1]
     proposals = dict(heads)
-    if prior is not None:
-        proposals[PRIOR] = prior.shares(histories)
+    votes = None if prior is None else prior.shares(histories)
+    if prior is not None and votes is not None:  # where too few have votes, popularity says who comes next
+        proposals[PRIOR] = votes + TIE_BREAK * prior.popularity
     if content:
         proposals[CONTENT] = content[0].scores(histories)
     given = stands_in(histories, n_items)
@@ -106,7 +109,7 @@ def _gather(
     seen = torch.zeros_like(given)
     seen[rows, places] = True
     nothing = torch.zeros(items.shape, device=device)
-    shares = proposals[PRIOR].gather(1, items) if prior is not None else nothing
+    shares = nothing if votes is None else votes.gather(1, items)
     popularity = prior.popularity[items] if prior is not None else nothing
     near = torch.stack([source.scores_of(histories, items) for source in content], dim=2) if content else nothing[:, :, None]
     support = prior.support(histories) if prior is not None else nothing[:, :2]

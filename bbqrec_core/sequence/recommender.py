@@ -48,7 +48,7 @@ class SequenceRecommender:
         return self.uses_prior or self.content is not None
 
     def without_prior(self) -> "SequenceRecommender":
-        """The heads alone, mixed as they were before prior and content similarity came to them, under a name of their own."""
+        """The heads alone, with what repetition is worth in the whole mix, under a name of their own."""
         alone = copy(self)
         alone.name, alone.mixture, alone.prior, alone.content = f"{NAME} without prior", self.mixture.without_prior(), None, None
         return alone
@@ -121,6 +121,8 @@ class SequenceRecommender:
         for source in proposals:
             top = _without(source, seen).topk(min(wanted, self.n_items), dim=1)
             found.append(torch.where(top.values > float("-inf"), top.indices, -1))
+        if self.mixture.repetition > 0 and not seen.shape[1]:
+            found.append(histories)  # what the user has may come first, whatever the sources say
         candidates = torch.cat(found, dim=1).sort(dim=1).values
         useless = candidates < 0
         useless[:, 1:] |= candidates[:, 1:] == candidates[:, :-1]

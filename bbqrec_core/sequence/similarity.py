@@ -182,7 +182,8 @@ class SimilarityBuckets(nn.Module):
             else:
                 units = self.get_buffer(f"units_{source}")[safe]
                 edges = self.get_buffer(f"edges_{source}")
-                bucket = torch.bucketize(units @ units.transpose(1, 2), edges)
+                with torch.autocast(units.device.type, enabled=False):  # half precision is coarser than what the edges keep clear of
+                    bucket = torch.bucketize(units @ units.transpose(1, 2), edges)
                 bucket = bucket.masked_fill(same, len(edges) + 1)
             here = real & self.get_buffer(f"present_{source}")[safe]
             planes.append(bucket.masked_fill(~(here[:, :, None] & here[:, None, :]), NO_BUCKET))

@@ -134,7 +134,9 @@ def test_users_are_matched_by_name_however_they_are_numbered(tmp_path):
             for index, name in sorted(zip(order, "abc", strict=True))
         ]
         pq.write_table(pa.Table.from_pylist(ranks, schema=schema.RANKS), evaluate / "ranks.parquet")
-        found.append(read_ranks(ingest, evaluate)["M"][True, "ndcg"])
+        run = read_ranks(ingest, evaluate)
+        assert run.users == ("a", "b", "c")
+        found.append(run.models["M"][True, "ndcg"])
     np.testing.assert_allclose(found[0], [1.0, 1 / math.log2(3), 0.0])
     np.testing.assert_allclose(found[1], found[0])
 

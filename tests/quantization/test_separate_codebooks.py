@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from artificial_catalogue import run_stage
+from artificial_catalogue import make_trainer, run_stage
 from safetensors.torch import load_file
 
 from bbqrec_core.dataset import ItemFeatures
@@ -52,3 +52,13 @@ def test_new_items_are_assigned_as_the_catalogue_was(separate, catalogue):
 def _features(catalogue):
     features = {"text": torch.from_numpy(catalogue.text).float(), "image": torch.from_numpy(catalogue.image).float()}
     return features, {"text": torch.from_numpy(catalogue.has_text), "image": torch.from_numpy(catalogue.has_image)}
+
+
+def test_a_chain_that_no_item_has_is_left_alone(catalogue, tmp_path):
+    trainer = make_trainer(catalogue, tmp_path, shared_codebooks=False)
+    trainer.model.has_behaviour.fill_(False)
+    trainer.start_codebooks()
+    assert all(not book.any() for book in trainer.model.quantizer_of(BEHAVIOUR).codebooks)
+    assert all(book.any() for book in trainer.model.quantizer_of("text").codebooks)
+    losses = trainer.step(trainer.fitted[:64])
+    assert all(torch.isfinite(loss) for loss in losses.values())

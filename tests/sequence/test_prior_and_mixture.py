@@ -16,6 +16,7 @@ from bbqrec_core.dataset import EvalSplit, SequenceDataset
 from bbqrec_core.errors import ArtifactError
 from bbqrec_core.evaluation.metrics import expected_ndcg
 from bbqrec_core.evaluation.ranking import rank_split
+from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn, KnnSettings, Neighbours
 from bbqrec_core.prior.tuning import tune_knn
 from bbqrec_core.sequence import stage
 from bbqrec_core.sequence.evidence import TOP, Evidence, gather_evidence
@@ -129,6 +130,31 @@ def test_candidates_are_ranked_as_the_catalogue_is(prior, data):
     for masked in (True, False):
         expected = expected_ndcg(ranked[masked].ranks.above, ranked[masked].ranks.tied, 10)
         np.testing.assert_allclose(per_user_ndcg(evidence, [(mixture, prior.smoothing)], masked)[0], expected)
+
+
+def test_candidates_are_ranked_as_the_catalogue_is_where_few_items_have_votes():
+    """A history whose neighbours vote for a handful: popularity, by which the prior orders all others, proposes the rest."""
+    rng, n_items, users = np.random.default_rng(0), 1500, 200
+    counts = (3000 / np.arange(1, n_items + 1) ** 0.8).astype(int) + 1
+    neighbours = Neighbours(torch.from_numpy(rng.integers(0, n_items, (n_items, 3))), torch.from_numpy(rng.random((n_items, 3))).float())
+    few = BehaviourPrior(CoOccurrenceKnn(neighbours, counts, KnnSettings(5, 1.0, 1.0, 1.0, 0.0, 0.5, 3, 0.5, 0.0), 8), 0.3)
+    histories = np.full((users, 8), -1)
+    histories[:, -3:] = rng.integers(0, n_items, (users, 3))
+    targets = rng.choice(n_items, users, p=counts / counts.sum())
+    split = EvalSplit(np.arange(users, dtype=np.int32), histories, targets, np.arange(0, 3 * users + 1, 3), histories[:, -3:].ravel())
+    table = torch.randn(n_items, n_items, generator=torch.Generator().manual_seed(1)).log_softmax(1)
+    heads = lambda rows: {"dense": table[rows[:, -1]]}  # noqa: E731
+    evidence = gather_evidence(split, heads, few, 64)
+    for level in (1.0, 10.0):
+        mixture = Mixture({"dense": 1.0}, PriorWeight(level))
+        rows = torch.from_numpy(histories)
+        scores = mixture.combine({**heads(rows), PRIOR: few.log_probs(rows)}, rows, few).numpy()
+        np.put_along_axis(scores, histories[:, -3:], -np.inf, axis=1)
+        own = mixture.combine({**heads(rows), PRIOR: few.log_probs(rows)}, rows, few).gather(1, torch.from_numpy(targets)[:, None]).numpy()
+        above = (scores > own).sum(1)
+        whole = expected_ndcg(above, np.zeros_like(above), 10)
+        np.testing.assert_allclose(per_user_ndcg(evidence, [(mixture, 0.3)])[0], whole, atol=1e-12)
+        assert whole.mean() > 0
 
 
 def uniform(rows: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -270,6 +296,22 @@ def test_both_ways_of_searching_use_the_prior(artifacts, tmp_path):
     assert alone.name == "BBQRec without prior" and not torch.allclose(alone.score(rows), recommender.score(rows))
     best = recommender.score(rows).sort(descending=True).values[:, :10]
     torch.testing.assert_close(exact[1], best, rtol=1e-4, atol=1e-4)
+
+
+def test_what_the_user_has_is_a_candidate_where_repetition_is_worth_something(artifacts, tmp_path):
+    context = make_context(tmp_path, artifacts, epochs=1, beam_width=1)
+    stage.run(context)
+    recommender = load_recommender(context.out)
+    rows = torch.tensor([[1, 2, 3], [-1, 40, 41]])
+    for worth in (50.0, -50.0):
+        object.__setattr__(recommender.mixture, "repetition", worth)
+        items, _ = recommender.recommend(rows, 2, seen_mask=False, exact=False)
+        assert torch.equal(items, recommender.recommend(rows, 2, seen_mask=False, exact=True)[0]) or worth < 0
+        had = [set(items[row].tolist()) <= set(rows[row].tolist()) for row in range(2)]
+        assert had == [worth > 0] * 2
+    object.__setattr__(recommender.mixture, "repetition", 50.0)
+    masked = recommender.recommend(rows, 2, seen_mask=True, exact=False)[0]
+    assert not any(set(masked[row].tolist()) & set(rows[row].tolist()) for row in range(2))
 
 
 def test_the_prior_brings_candidates_of_its_own(artifacts, tmp_path):

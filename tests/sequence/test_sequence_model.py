@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -152,6 +153,15 @@ def test_quantile_buckets_rise_with_the_cosine_and_share_random_pairs_evenly(cat
     off_diagonal = values[~torch.eye(N_ITEMS, dtype=torch.bool)]
     shares = torch.bincount(off_diagonal, minlength=9).double() / len(off_diagonal)
     assert (shares[:8] > 0.09).all() and (shares[:8] < 0.16).all() and shares[8] == 0
+
+
+def test_half_precision_moves_no_pair_to_another_bucket(catalogue):
+    anywhere = replace(catalogue, vectors={"text": torch.randn(N_ITEMS, 8, generator=torch.Generator().manual_seed(2))})
+    buckets = SimilarityBuckets(anywhere, SimilaritySpec.fit(anywhere, ("text",), "quantile", 8, seed=1))
+    items = torch.arange(N_ITEMS)[None]
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = buckets(items)
+    assert torch.equal(halved, buckets(items))
 
 
 def test_quantile_edges_keep_repeated_values_together():
