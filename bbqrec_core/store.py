@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import uuid
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,6 +154,12 @@ class ArtifactStore:
             yield
         finally:
             lock.release()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Hold a lock that speaks of no artifact, for as long as a run is under way: `gc` leaves alone what the run may read."""
+        with self.locked_if_free(ArtifactRef(stage="run", fingerprint=uuid.uuid4().hex), tidy=True):
+            yield
 
     @contextmanager
     def locked_if_free(self, ref: ArtifactRef, tidy: bool) -> Iterator[bool]:

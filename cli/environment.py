@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bbqrec_core.errors import ServiceError
 from bbqrec_core.home import PROJECT, home_folder
-from tasks.services.addresses import HOST
+from tasks.services.addresses import HOST, prefect_ui
 
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -42,6 +42,8 @@ def apply() -> None:
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "bbqrec_core,tasks,flows,serving",
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": prefect_ui(),
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     }
     for name, value in defaults.items():

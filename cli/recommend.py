@@ -32,7 +32,7 @@ def recommend(
         require_place(output)
     model = registered_model(loaded, alias, profile)
     if output is not None:
-        histories = known_histories(loaded, profile)
+        histories = known_histories(model, loaded, profile)
         with writing(output):
             rows = recommend_to_file(histories, model, k, output)
         out.print(f"Wrote {rows:,} users' recommendations to {output}", soft_wrap=True)
@@ -40,7 +40,7 @@ def recommend(
     if history is not None:
         requests = {"your history": [item.strip() for item in history.split(",") if item.strip()]}
     else:
-        requests = _known(user, known_histories(loaded, profile), loaded)
+        requests = _known(user, known_histories(model, loaded, profile), loaded)
     answers = ask(model, list(requests.values()), k)
     for (one, items), answer in zip(requests.items(), answers, strict=True):
         _show(one, items, answer, model.titles)

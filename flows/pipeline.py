@@ -57,17 +57,18 @@ def pipeline(profile: str, overrides: BaseModel | None) -> Iterator[Pipeline]:
         return
     loaded = resolve(profile, overrides)
     store = ArtifactStore(home_folder())
-    begun = Pipeline(loaded, store, make_plan(loaded, store), PipelineTracking(loaded))
-    token = _current.set(begun)
-    try:
-        yield begun
-    except BaseException as error:
-        begun.tracking.close("FAILED" if isinstance(error, Exception) else "KILLED")
-        raise
-    else:
-        begun.tracking.close()
-    finally:
-        _current.reset(token)
+    with store.at_work():
+        begun = Pipeline(loaded, store, make_plan(loaded, store), PipelineTracking(loaded))
+        token = _current.set(begun)
+        try:
+            yield begun
+        except BaseException as error:
+            begun.tracking.close("FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        else:
+            begun.tracking.close()
+        finally:
+            _current.reset(token)
 
 
 def stage_flow(name: str, profile: str, overrides: BaseModel | None) -> ArtifactRef:

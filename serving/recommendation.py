@@ -10,8 +10,8 @@ import torch
 
 from bbqrec_core import schema
 from bbqrec_core.sequence.recommender import SequenceRecommender, load_recommender
+from serving.limits import MAX_HISTORY
 
-MAX_HISTORY = 10_000
 BATCH = 256
 
 

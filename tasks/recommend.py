@@ -1,7 +1,7 @@
 """Asking a registered model: for known users, for histories given, or for everybody into a file.
 
 A registered model is whole: it answers for any history, and knows its items' titles, without the raw files and the artifacts it was made
-from. Only the histories of known users are looked up in the store.
+from. Only the histories of known users are looked up in the store, in the data that the model has learned from.
 """
 
 import os
@@ -17,8 +17,10 @@ from bbqrec_core import schema
 from bbqrec_core.errors import ArtifactError, ServiceError, SourceError
 from bbqrec_core.home import home_folder
 from bbqrec_core.profile import Profile
-from bbqrec_core.store import ArtifactStore
+from bbqrec_core.store import ArtifactRef, ArtifactStore
+from serving.limits import MAX_HISTORY
 from tasks.plan import make_plan
+from tasks.register import ARTIFACT_TAG
 from tasks.tracking import connect
 
 BATCH = 1024
@@ -32,11 +34,13 @@ class RegisteredModel:
         uri: Its address in MLflow.
         model: MLflow's pyfunc model.
         titles: Title of each item of its catalogue, None where it has none; empty for a model that carries no titles.
+        ingest: The artifact whose data it has learned from; None for a version that does not say.
     """
 
     uri: str
     model: Any
     titles: dict[str, str | None]
+    ingest: ArtifactRef | None
 
 
 def registered_model(profile: Profile, alias: str, argument: str | None = None) -> RegisteredModel:
@@ -63,7 +67,9 @@ def registered_model(profile: Profile, alias: str, argument: str | None = None) 
     uri = f"models:/{name}/{aliases[alias]}"
     try:
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
-        return RegisteredModel(f"models:/{name}@{alias}", mlflow.pyfunc.load_model(str(folder)), _titles(folder))
+        fingerprint = client.get_model_version(name, aliases[alias]).tags.get(f"{ARTIFACT_TAG}ingest")
+        ingest = None if fingerprint is None else ArtifactRef(stage="ingest", fingerprint=fingerprint)
+        return RegisteredModel(f"models:/{name}@{alias}", mlflow.pyfunc.load_model(str(folder)), _titles(folder), ingest)
     except (mlflow.MlflowException, OSError) as error:
         raise ServiceError(
             f"{uri}, which is {alias}, is registered but cannot be loaded: {error}", f"Look with `bbqrec doctor`. {make}"
@@ -94,18 +100,25 @@ def ask(model: RegisteredModel, histories: list[list[str]], k: int) -> list[dict
         raise ServiceError(f"{model.uri} refuses the request: {error.message}", "Correct it, and ask again.") from None
 
 
-def known_histories(profile: Profile, argument: str | None = None) -> dict[str, list[str]]:
-    """Every user's whole sequence of item IDs, in time order, by the shop's user ID.
+def known_histories(model: RegisteredModel, profile: Profile, argument: str | None = None) -> dict[str, list[str]]:
+    """Every user's sequence of item IDs, in time order, by the shop's user ID; of very long ones the most recent part.
+
+    Args:
+        model: Users are those of the data that it has learned from, while that is in the store.
+        profile: Where it is not, those of the profile's data as it stands now.
+        argument: The profile as the user named it, for the way out of an error.
 
     Raises:
         SourceError: The raw files are missing, which name the data that users are looked up in.
         ArtifactError: The profile as it stands now was never run.
     """
-    path = _ingest(profile, argument or profile.name) / "interactions.parquet"
-    table = pq.read_table(path, columns=[schema.USER_ID, schema.ITEM_ID, "position"])
+    learned_from = None if model.ingest is None else ArtifactStore(home_folder()).lookup(model.ingest)
+    folder = _ingest(profile, argument or profile.name) if learned_from is None else learned_from.path
+    table = pq.read_table(folder / "interactions.parquet", columns=[schema.USER_ID, schema.ITEM_ID, "position"])
     table = table.sort_by([(schema.USER_ID, "ascending"), ("position", "ascending")])
     grouped = table.group_by(schema.USER_ID, use_threads=False).aggregate([(schema.ITEM_ID, "list")])
-    return dict(zip(grouped[schema.USER_ID].to_pylist(), grouped[f"{schema.ITEM_ID}_list"].to_pylist(), strict=True))
+    sequences = (items[-MAX_HISTORY:] for items in grouped[f"{schema.ITEM_ID}_list"].to_pylist())
+    return dict(zip(grouped[schema.USER_ID].to_pylist(), sequences, strict=True))
 
 
 def require_place(path: Path) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator
 from importlib import metadata
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
+from filelock import FileLock
 
 from bbqrec_core import schema
 from bbqrec_core.data_note import data_note
@@ -22,7 +24,8 @@ from bbqrec_core.errors import StageError
 from bbqrec_core.home import PROJECT
 from bbqrec_core.stage import StageContext, Statistics
 from bbqrec_core.store import Artifact, ArtifactRef
-from tasks.tracking import PARTIAL_TAG, connect
+from serving.limits import MAX_HISTORY
+from tasks.tracking import PARTIAL_TAG, connect, own_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,6 +37,8 @@ FINGERPRINT_TAG = "bbqrec.fingerprint"
 ARTIFACT_TAG = "bbqrec.artifact."
 """Begins the names of tags that say of each stage which artifact of it a version was made from."""
 DATA_TAG = "bbqrec.data"
+UNTIL_TAG = "bbqrec.data_until"
+"""When the data's last interaction was, in seconds since 1970; empty for data without times."""
 SCORE_TAG = "bbqrec.test_ndcg_at_10"
 LIFT_TAG = "bbqrec.test_ndcg_over_popularity"
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -60,16 +65,22 @@ def run(context: StageContext) -> Statistics:
     version = find_version(client, name, facts[FINGERPRINT_TAG]) or _log_and_register(context, items, name, facts)
     _describe(context, client, version, facts)
     checked = _ask(context, f"models:/{name}/{version.version}")
-    before = dict(client.get_registered_model(name).aliases)
-    alias = promote(client, name, version, facts)
-    try:
-        _ask(context, f"models:/{name}@{alias}")  # the last check: as a user will load it
-    except StageError:
-        _restore_aliases(client, name, before)
-        raise
+    with aliases_lock():
+        before = dict(client.get_registered_model(name).aliases)
+        alias = promote(client, name, version, facts)
+        try:
+            _ask(context, f"models:/{name}@{alias}")  # the last check: as a user will load it
+        except StageError:
+            _restore_aliases(client, name, before)
+            raise
     registration = {"model_name": name, "version": int(version.version), "fingerprint": facts[FINGERPRINT_TAG]}
     (context.out / REGISTRATION).write_text(json.dumps(registration, indent=2), encoding="utf-8")
     return {"model_name": name, "version": int(version.version), "recommendations_checked": checked}
+
+
+def aliases_lock() -> FileLock:
+    """Held while aliases are looked at and moved: no other run or rollback of this home may do so meanwhile."""
+    return FileLock(own_database().with_name("aliases.lock"))
 
 
 def registration_holds(artifact: Artifact) -> bool:
@@ -129,8 +140,9 @@ def _facts(context: StageContext) -> dict[str, str]:
         "bbqrec.profile": context.profile.name,
         FINGERPRINT_TAG: _model(context).name,
         DATA_TAG: context.input("ingest").name,
+        UNTIL_TAG: str(statistics["ingest"].get("last_timestamp") or ""),
         SCORE_TAG: f"{statistics['evaluate']['registered_ndcg_at_10']:.6f}",
-        LIFT_TAG: f"{statistics['evaluate']['ndcg_over_popularity'] or 0.0:.6f}",
+        LIFT_TAG: f"{_lift(statistics['evaluate']):.6f}",
         "bbqrec.items": str(statistics["ingest"]["items"]),
         "bbqrec.demo_encoder": str(any(about["is_demo_encoder"] for about in encoders.values())).lower(),
     }
@@ -140,6 +152,12 @@ def _facts(context: StageContext) -> dict[str, str]:
     if statistics["ingest"].get("partial"):
         facts[PARTIAL_TAG] = "true"
     return facts
+
+
+def _lift(evaluate: Statistics) -> float:
+    """NDCG@10 over popularity's; where popularity ranks no target among the first ten, whoever does is ahead of it."""
+    ratio = evaluate["ndcg_over_popularity"]
+    return float(ratio) if ratio is not None else math.inf if float(evaluate["registered_ndcg_at_10"] or 0.0) > 0 else 0.0
 
 
 def _model(context: StageContext) -> Path:
@@ -203,7 +221,7 @@ def _requests(context: StageContext) -> Any:
 
     ids = pq.read_table(context.input("ingest") / "items.parquet", columns=[schema.ITEM_ID])[schema.ITEM_ID].to_pylist()
     histories = pq.read_table(context.input("ingest") / "test.parquet")[schema.HISTORY][:USERS_ASKED].to_pylist()
-    return pd.DataFrame({"history": [[ids[item] for item in history] for history in histories]})
+    return pd.DataFrame({"history": [[ids[item] for item in history[-MAX_HISTORY:]] for history in histories]})
 
 
 def _ask(context: StageContext, uri: str) -> int:
@@ -231,7 +249,8 @@ def promote(client: "MlflowClient", name: str, version: "ModelVersion", facts: d
     """Decide on the alias, set it, and return it.
 
     The first version is champion: its data and health gates are what let it come here. A later one is too, unless it does worse
-    on the very same data, or does not even beat popularity on newer data; the champion before it stays as `previous`.
+    on the very same data, does not even beat popularity on newer data, or was made from data that ends before the champion's; the
+    champion before it stays as `previous`.
     """
     finish_swap(client, name)
     aliases = client.get_registered_model(name).aliases
@@ -241,7 +260,7 @@ def promote(client: "MlflowClient", name: str, version: "ModelVersion", facts: d
             return PREVIOUS  # it was champion, and was replaced or rolled back from
         if not _replaces(client.get_model_version(name, champion), facts):
             client.set_registered_model_alias(name, CHALLENGER, version.version)
-            log.warning("Version %s does not do as well as the champion, version %s: it stays challenger.", own, champion)
+            log.warning("Version %s does worse than the champion, version %s, or its data is older: it stays challenger.", own, champion)
             return CHALLENGER
         client.set_registered_model_alias(name, PREVIOUS, champion)
     client.set_registered_model_alias(name, CHAMPION, version.version)
@@ -252,7 +271,8 @@ def promote(client: "MlflowClient", name: str, version: "ModelVersion", facts: d
 
 def _replaces(champion: "ModelVersion", facts: dict[str, str]) -> bool:
     if champion.tags.get(DATA_TAG) != facts[DATA_TAG]:  # the two scores cannot be compared, and fresh data is what retraining is for
-        return float(facts[LIFT_TAG]) >= 1.0
+        until, before = (tags.get(UNTIL_TAG) or "-inf" for tags in (facts, champion.tags))
+        return float(facts[LIFT_TAG]) >= 1.0 and float(until) >= float(before)
     return float(facts[SCORE_TAG]) >= TOLERATED_LOSS * float(champion.tags.get(SCORE_TAG, "0"))
 
 
@@ -276,6 +296,11 @@ def swap_champion(name: str) -> tuple[int, int] | None:
     client = connect()
     if not client.search_registered_models(f"name = '{name}'"):
         return None
+    with aliases_lock():
+        return _swap(client, name)
+
+
+def _swap(client: "MlflowClient", name: str) -> tuple[int, int] | None:
     aliases = client.get_registered_model(name).aliases
     champion, previous, before = (aliases.get(alias) for alias in (CHAMPION, PREVIOUS, SWAPPING))
     if finish_swap(client, name) and champion is not None and champion != before:  # asked for again after it was cut: not to be undone

@@ -74,11 +74,32 @@ def connect() -> "MlflowClient":
     mlflow.set_tracking_uri(uri)
     try:
         with _one_at_a_time(uri):
+            if uri == _own_uri():
+                _make_own_database()
             client = mlflow.MlflowClient()
             client.search_experiments(max_results=1)
     except Exception as error:
         raise ServiceError(f"MLflow cannot be used at {uri}: {error}", WAY_OUT) from None
     return client
+
+
+def _own_uri() -> str:
+    return f"sqlite:///{own_database()}"
+
+
+def _make_own_database() -> None:
+    """Make the home's own database, if it is not there, beside its place: a kill leaves none rather than half. Hold `opening_lock`."""
+    path = own_database()
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    unfinished = path.with_name(f"{path.name}.new")
+    for leftover in path.parent.glob(f"{unfinished.name}*"):
+        leftover.unlink()
+    made = SqlAlchemyStore(f"sqlite:///{unfinished}", path.with_name("artifacts").as_uri())
+    made.engine.dispose()
+    unfinished.replace(path)
 
 
 def _one_at_a_time(uri: str) -> AbstractContextManager[object]:

@@ -1,5 +1,7 @@
 """Pictures of items and their encoder, an open_clip model."""
 
+import hashlib
+import io
 import json
 import logging
 import os
@@ -12,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from bbqrec_core.embedding.batches import Batches, Shard, unit_rows
 from bbqrec_core.embedding.config import ImageEncoderConfig
 from bbqrec_core.embedding.devices import quiet_libraries, state_sha256
 from bbqrec_core.embedding.weights import OPEN_CLIP_MARK, EncoderFiles, find_image_encoder
 from bbqrec_core.errors import StageError
+from bbqrec_core.ingest.images import MAX_FILE_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -65,23 +68,25 @@ class ImageEncoder:
             probe = self._preprocess(Image.new("RGB", (8, 8))).unsqueeze(0).to(device)
             self.dimensions = int(self._model.encode_image(probe).shape[1])
 
-    def encode(self, paths: Sequence[Path | None]) -> Shard:
-        """Encode pictures; a missing or unreadable one is absent.
+    def encode(self, paths: Sequence[Path | None], digests: Sequence[str | None] | None = None) -> Shard:
+        """Encode pictures; one that is missing, unreadable or another than it was is absent.
 
         Args:
             paths: A file per row, None where the item has no picture.
+            digests: The SHA-256 that each file must have; None = any, here or for all.
 
         Returns:
             Vectors float16 [len(paths), dimensions] of unit length, zeros where absent.
         """
         present = np.zeros(len(paths), dtype=bool)
+        known = digests or [None] * len(paths)
         with ThreadPoolExecutor(self._threads) as decoders:
 
             def run(size: int) -> np.ndarray:
                 vectors = np.zeros((len(paths), self.dimensions), dtype=np.float16)
                 for start in range(0, len(paths), size):
                     batch = paths[start : start + size]
-                    pixels = list(decoders.map(self._pixels, batch))
+                    pixels = list(decoders.map(self._pixels, batch, known[start : start + size]))
                     rows = [row for row, image in enumerate(pixels) if image is not None]
                     present[start : start + len(batch)] = [image is not None for image in pixels]
                     if rows:
@@ -97,11 +102,11 @@ class ImageEncoder:
         features = self._model.encode_image(torch.stack(images).to(self._device))
         return unit_rows(features.float().cpu().numpy())
 
-    def _pixels(self, path: Path | None) -> torch.Tensor | None:
+    def _pixels(self, path: Path | None, sha256: str | None) -> torch.Tensor | None:
         if path is None:
             return None
         try:
-            return self._preprocess(read_image(path, self._max_pixels))
+            return self._preprocess(read_image(path, self._max_pixels, sha256))
         except UnreadableImageError as problem:
             if self._warned < _WARNINGS_SHOWN:
                 self._warned += 1
@@ -109,31 +114,39 @@ class ImageEncoder:
             return None
 
 
-def read_image(path: Path, max_pixels: int) -> Image.Image:
+def read_image(path: Path, max_pixels: int, sha256: str | None = None) -> Image.Image:
     """Verify and decode a picture.
 
     Args:
         path: The file.
         max_pixels: Larger pictures are refused before they are decoded.
+        sha256: What the file must have; None = anything.
 
     Returns:
         The picture in RGB, the first frame of a moving one.
 
     Raises:
-        UnreadableImageError: It is missing, no picture, cut off, damaged, or too large.
+        UnreadableImageError: It is missing, no picture, cut off, damaged, too large, or another than `sha256` says.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is our own bound
-            with Image.open(path) as image:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise UnreadableImageError(f"{path.stat().st_size:,} bytes are more than {MAX_FILE_BYTES:,}")
+            content = path.read_bytes()
+            if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+                raise UnreadableImageError("has changed since it was read first")
+            with Image.open(io.BytesIO(content)) as image:
                 pixels = image.width * image.height
                 if pixels > max_pixels:
                     raise UnreadableImageError(f"{pixels:,} pixels are more than embedding.image.max_pixels ({max_pixels:,})")
                 image.verify()
-            with Image.open(path) as image:  # verify() leaves an image that cannot be decoded
+            with Image.open(io.BytesIO(content)) as image:  # verify() leaves an image that cannot be decoded
                 return image.convert("RGB")
     except UnreadableImageError:
         raise
+    except UnidentifiedImageError:
+        raise UnreadableImageError("is no picture that can be read") from None
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(str(error)) from error
     except (

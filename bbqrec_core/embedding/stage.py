@@ -66,10 +66,15 @@ def run(context: StageContext) -> Statistics:
         log.info("loading the image encoder %s", config.image.model)
         eye = images.ImageEncoder(config.image, device, compute.threads)
         paths = _image_paths(context, items)
-        keys = _image_keys(items)
+        keys, digests = _image_keys(items), items["image_sha256"].to_pylist()
         identity = f"image {eye.weights_sha256} {config.image.max_pixels}"
         shards = encode_in_shards(
-            keys, images.ROWS_PER_SHARD, identity, lambda a, b: eye.encode(paths[a:b]), context.scratch / "image", "pictures to vectors"
+            keys,
+            images.ROWS_PER_SHARD,
+            identity,
+            lambda a, b: eye.encode(paths[a:b], digests[a:b]),
+            context.scratch / "image",
+            "pictures to vectors",
         )
         _write(context.out, schema.IMAGE, eye.dimensions, shards, image_statistics)
         about[schema.IMAGE] = _about(eye.name, eye.dimensions, eye.weights_sha256, eye.is_demo)

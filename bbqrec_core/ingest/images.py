@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from bbqrec_core.ingest.pictures import picture_names
-from bbqrec_core.ingest.sources import PICTURE_EXTENSIONS
+from bbqrec_core.ingest.sources import picture_files
 from bbqrec_core.progress import track
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def find_images(folder: Path, items: Iterable[tuple[str, str | None]], max_pixel
     Returns:
         One entry per item that has a file, in the order of `items`.
     """
-    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix in PICTURE_EXTENSIONS and path.is_file()}
+    names = {path.relative_to(folder).as_posix() for path in picture_files(folder)}
     wanted = [(item_id, name) for item_id, path in items if (name := _first(item_id, path, names)) is not None]
     with ThreadPoolExecutor(max(1, workers)) as pool:
         checks = pool.map(lambda pair: _check(folder, pair[0], pair[1], max_pixels), wanted)

@@ -5,7 +5,7 @@ knows whether there is anything to do.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -61,11 +61,22 @@ class SourceFiles:
         """The pictures that ingest may look at, sorted by name; whatever else lies in the folder is no input."""
         if self.image_folder is None:
             return []
-        return sorted(path for path in self.image_folder.rglob("*") if path.suffix in PICTURE_EXTENSIONS and path.is_file())
+        return sorted(picture_files(self.image_folder))
 
     def name_of(self, path: Path) -> str:
         """A file's name as tables carry it: relative to the root, with forward slashes."""
         return path.relative_to(self.root).as_posix()
+
+
+def picture_files(folder: Path) -> Iterator[Path]:
+    """The pictures in a folder and below. A name that is not UTF-8 cannot be any item's: it is passed over."""
+    for path in folder.rglob("*"):
+        if path.suffix in PICTURE_EXTENSIONS and path.is_file():
+            try:
+                str(path).encode()
+            except UnicodeEncodeError:
+                continue
+            yield path
 
 
 def wanted(source: SourceConfig) -> dict[str, list[str]]:

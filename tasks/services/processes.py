@@ -11,27 +11,41 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import psutil
 
 UP_VARIABLE = "BBQREC_UP"
 """Environment variable that names the `bbqrec up` a process belongs to."""
+STARTED = 19
+"""Place of the time of start in /proc/PID/stat, counted behind the name, which may hold blanks: field 22 of proc(5)."""
 FLOW_RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """Set by Prefect in the process of a flow run that a worker started."""
 
 
 def identity(process: psutil.Process | None = None) -> str:
-    """Name a process so that nobody takes a later one with the same number for it: host/pid/time of creation."""
+    """Name a process so that nobody takes a later one with the same number for it: host/pid/when it began."""
     process = process or psutil.Process()
-    return f"{socket.gethostname()}/{process.pid}/{process.create_time():.2f}"
+    return f"{socket.gethostname()}/{process.pid}/{_beginning(process)}"
+
+
+def _beginning(process: psutil.Process) -> str:
+    """When a process began: where Linux tells, ticks since which boot; else the time of day, which moves when the clock is set."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        fields = Path(f"/proc/{process.pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return f"{boot}.{int(fields[STARTED])}"
+    except (OSError, ValueError, IndexError):
+        return f"{process.create_time():.2f}"
 
 
 def is_alive(name: str) -> bool:
     """Whether the process of an `identity` of this machine still runs."""
     try:
-        _, pid, created = name.rsplit("/", 2)
+        _, pid, began = name.rsplit("/", 2)
         process = psutil.Process(int(pid))
-        return abs(process.create_time() - float(created)) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+        same = began == _beginning(process) if "-" in began else abs(process.create_time() - float(began)) < 1.0
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, ValueError):
         return False
 

@@ -79,6 +79,8 @@ def _patiently(step: Callable[[], T]) -> T:
     for pause in RETRY_PAUSES:
         try:
             return step()
+        except ServiceError:  # told in our own words: to wait would not help
+            raise
         except Exception as error:
             log.info("Prefect's server is busy (%s); again in %.0f s", type(error).__name__, pause)
             time.sleep(pause)

@@ -40,8 +40,13 @@ def test_a_history_needs_no_raw_files_and_gets_titles(installation: Installation
     assert found == recommended(installation, TINY, "--history", "", "-k", "4")  # of unknown items nothing is known
 
 
-def test_known_users_need_the_raw_files_and_that_is_said(installation: Installation, without_raw_files: str) -> None:
-    result = installation.bbqrec("recommend", without_raw_files, timeout=120)
+def test_known_users_are_those_of_the_data_that_the_model_has_learned_from(installation: Installation, without_raw_files: str) -> None:
+    assert recommended(installation, without_raw_files) == recommended(installation, TINY)
+
+
+def test_known_users_need_the_raw_files_once_that_data_is_gone(installation: Installation, without_raw_files: str, tmp_path: Path) -> None:
+    shutil.copytree(installation.home / "mlflow", tmp_path / "mlflow")
+    result = Installation(tmp_path).bbqrec("recommend", without_raw_files, timeout=120)
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "/no/such/folder" in result.stderr and "--history" in result.stderr
 

@@ -55,6 +55,10 @@ def world(tmp_path):
     return tmp_path
 
 
+def digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes() if path.exists() else b"gone").hexdigest()
+
+
 def write_items(ingest: Path, rows: list) -> None:
     columns = {
         "item_idx": list(range(len(rows))),
@@ -63,11 +67,19 @@ def write_items(ingest: Path, rows: list) -> None:
         "brand": [row[2] for row in rows],
         "categories": [row[3] for row in rows],
         "image_file": [row[4] for row in rows],
-        "image_sha256": [row[4] and hashlib.sha256(row[4].encode()).hexdigest() for row in rows],
+        "image_sha256": [row[4] and digest_of(ingest.parent / "raw" / "images" / row[4]) for row in rows],
         "train_count": [1] * len(rows),
     }
     table = {field.name: pa.array(columns.get(field.name, [None] * len(rows)), field.type) for field in schema.ITEMS}
     pq.write_table(pa.table(table, schema=schema.ITEMS), ingest / "items.parquet")
+
+
+def test_a_picture_that_is_another_than_ingest_saw_is_not_taken_for_it(world, caplog):
+    (world / "raw" / "images" / "A1.jpg").write_bytes(picture((9, 9, 9), (30, 50)))
+    out, statistics = embed(world)
+    assert load_features(out)["image"].present.tolist() == [True, False, False, False, False, False]
+    assert statistics["images_unreadable"] == 4
+    assert "A1.jpg: has changed since it was read first" in caplog.text and "A4.jpg: is no picture that can be read" in caplog.text
 
 
 def embed(world: Path, out: str = "out", scratch: str = "scratch", **embedding) -> tuple[Path, dict]:
@@ -134,11 +146,11 @@ def test_interrupted_run_goes_on_and_ends_in_the_same_bytes(world, monkeypatch):
     encode = ImageEncoder.encode
     calls = []
 
-    def dies_in_the_second_shard(self, paths):
+    def dies_in_the_second_shard(self, paths, digests):
         calls.append(len(paths))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return encode(self, paths)
+        return encode(self, paths, digests)
 
     with monkeypatch.context() as patch:
         patch.setattr(ImageEncoder, "encode", dies_in_the_second_shard)

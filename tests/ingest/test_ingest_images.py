@@ -2,14 +2,17 @@
 
 import hashlib
 import io
+import os
 import re
 import zlib
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from bbqrec_core.ingest.images import find_images
 from bbqrec_core.ingest.pictures import picture_path
+from bbqrec_core.ingest.sources import picture_files
 
 
 def picture(kind: str = "JPEG", size: tuple[int, int] = (40, 30)) -> bytes:
@@ -39,6 +42,13 @@ def test_readable_pictures(folder, kind, extension):
     [found] = find_images(folder, [("B1", None), ("B2", None)], 10_000, 1)
     assert (found.item_id, found.file, found.problem) == ("B1", f"B1.{extension}", None)
     assert found.sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_a_name_that_is_not_utf8_is_nobodys_picture(folder):
+    (folder / "B1.jpg").write_bytes(picture())
+    (Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.jpg"))).write_bytes(picture())
+    assert [found.file for found in find_images(folder, [("B1", None), ("caf", None)], 10_000, 1)] == ["B1.jpg"]
+    assert [path.name for path in picture_files(folder)] == ["B1.jpg"]
 
 
 @pytest.mark.parametrize(

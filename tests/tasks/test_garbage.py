@@ -71,6 +71,15 @@ def two_runs(store):
 SECOND_RUN = {"shop/same", "ingest/2", "train/2", "report/2", "register/2", "report/other"}
 
 
+def test_between_two_stages_a_run_under_way_keeps_what_it_has_made(store):
+    make(store, "ingest/1")
+    with store.at_work():
+        assert [one.name for one in collect_garbage(store, 0.0, True)] == []
+        assert standing(store) == {"ingest/1"}
+    assert {one.name for one in collect_garbage(store, 0.0, True)} >= {"ingest/1"}
+    assert not list((store.home / "locks").glob("run-*"))
+
+
 def test_each_profiles_latest_chain_stays_and_what_it_superseded_goes(two_runs):
     gone = {f"{stage}/1" for stage in ("ingest", "train", "report", "register")}
     assert set(gc(two_runs)) == gone | {f"gate_{name}" for name in gone}

@@ -1,5 +1,8 @@
 """Which version serves: promotion, challengers, rollback, and swaps cut in the middle, in a real registry."""
 
+import math
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from bbqrec_core.errors import ServiceError
@@ -9,6 +12,9 @@ from tasks.register import (
     CHAMPION,
     PREVIOUS,
     SWAPPING,
+    UNTIL_TAG,
+    _lift,
+    aliases_lock,
     find_version,
     present_alias,
     promote,
@@ -65,6 +71,33 @@ def test_a_worse_version_on_the_same_data_stays_challenger_until_a_better_one_co
 def test_newer_data_replaces_the_champion_only_if_the_model_beats_popularity(client, tmp_path, lift, expected):
     promote(client, NAME, *add(client, tmp_path, "f1", 0.9))
     assert promote(client, NAME, *add(client, tmp_path, "f2", 0.1, data="d2", lift=lift)) == expected
+
+
+@pytest.mark.parametrize(("until", "expected"), [("900", CHALLENGER), ("1000", CHAMPION), ("1100", CHAMPION)])
+def test_older_data_never_replaces_the_champion(client, tmp_path, until, expected):
+    for number, end in enumerate(("1000", until)):
+        known = {**facts(f"f{number}", 0.1 + number, data=f"d{number}"), UNTIL_TAG: end}
+        alias = promote(client, NAME, client.create_model_version(NAME, tmp_path.as_uri(), tags=known), known)
+    assert alias == expected
+
+
+def test_whoever_finds_anything_is_ahead_of_popularity_that_finds_nothing():
+    assert _lift({"ndcg_over_popularity": None, "registered_ndcg_at_10": 0.01}) == float(f"{math.inf:.6f}") >= 1.0
+    assert _lift({"ndcg_over_popularity": None, "registered_ndcg_at_10": 0.0}) == 0.0
+    assert _lift({"ndcg_over_popularity": 1.25, "registered_ndcg_at_10": 0.1}) == 1.25
+
+
+def test_aliases_are_moved_by_one_at_a_time(client, tmp_path, monkeypatch):
+    monkeypatch.setenv("BBQREC_HOME", str(tmp_path))
+    promote(client, NAME, *add(client, tmp_path, "f1", 0.1))
+    promote(client, NAME, *add(client, tmp_path, "f2", 0.2))
+    with ThreadPoolExecutor(1) as pool:
+        with aliases_lock():
+            swapped = pool.submit(swap_champion, NAME)
+            with pytest.raises(TimeoutError):
+                swapped.result(timeout=1)
+            assert aliases(client) == {CHAMPION: 2, PREVIOUS: 1}
+        assert swapped.result(timeout=30) == (1, 2)
 
 
 def test_rollback_swaps_and_is_not_undone_by_the_next_run(client, tmp_path):
