@@ -1,5 +1,6 @@
 """What a pipeline run came to: read from the artifacts, put on the MLflow parent run, shown by the command line and by Prefect."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -203,10 +204,19 @@ def _metrics(summary: Summary) -> dict[str, float]:
     """Ours as `test/ndcg_at_10`, a baseline's as `test/sasrec/ndcg_at_10`."""
     metrics: dict[str, float] = {}
     for line in summary.models:
-        place = "test" if line.name == OURS else f"test/{line.name.lower().replace(' ', '_').replace('-', '_')}"
+        place = "test" if line.name == OURS else f"test/{slug(line.name)}"
         for name in ("ndcg_at_10", "recall_at_10", "ndcg_at_10_unmasked", "recall_at_10_unmasked"):
             metrics[f"{place}/{name}"] = getattr(line, name)
     return metrics
+
+
+def slug(model: str) -> str:
+    """A model's name as part of a metric's, for which MLflow takes few characters.
+
+    >>> slug("SASRec with codes, reweighted")
+    'sasrec_with_codes_reweighted'
+    """
+    return re.sub(r"[^a-z0-9]+", "_", model.lower()).strip("_")
 
 
 def _tags(summary: Summary, outcomes: Mapping[str, StageOutcome]) -> dict[str, str]:
