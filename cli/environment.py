@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bbqrec_core.errors import ServiceError
 from bbqrec_core.home import PROJECT, home_folder
-from tasks.services.addresses import HOST, prefect_ui
+from tasks.services.addresses import HOST
 
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -22,6 +22,8 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 """Telemetry off, everywhere; MLflow without chatter, and its server without its job processes."""
+NO_ORIGIN = "none"
+"""What no browser calls an origin: pages of others get no answer from Prefect's API, and its own are of its origin and need no leave."""
 SECONDS_TO_ANSWER = 5.0
 FOLDERS = ("BBQREC_HOME", "BBQREC_RAW", "BBQREC_PROFILES", "BBQREC_DEPLOYMENTS")
 """Variables that name a folder or a file, perhaps from where a command is given."""
@@ -43,7 +45,7 @@ def apply() -> None:
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "bbqrec_core,tasks,flows,serving",
         "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
-        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": prefect_ui(),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": NO_ORIGIN,
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     }
     for name, value in defaults.items():

@@ -157,7 +157,9 @@ def _facts(context: StageContext) -> dict[str, str]:
 def _lift(evaluate: Statistics) -> float:
     """NDCG@10 over popularity's; where popularity ranks no target among the first ten, whoever does is ahead of it."""
     ratio = evaluate["ndcg_over_popularity"]
-    return float(ratio) if ratio is not None else math.inf if float(evaluate["registered_ndcg_at_10"] or 0.0) > 0 else 0.0
+    if ratio is not None:
+        return float(ratio)
+    return math.inf if float(evaluate["registered_ndcg_at_10"] or 0.0) > 0 else 0.0
 
 
 def _model(context: StageContext) -> Path:

@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 def tracking_uri() -> str:
     """Where MLflow's data is: MLFLOW_TRACKING_URI, or the home folder's own SQLite file."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{own_database()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _own_uri()
 
 
 def own_database() -> Path:

@@ -131,8 +131,9 @@ def read_image(path: Path, max_pixels: int, sha256: str | None = None) -> Image.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is our own bound
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise UnreadableImageError(f"{path.stat().st_size:,} bytes are more than {MAX_FILE_BYTES:,}")
+            size = path.stat().st_size
+            if size > MAX_FILE_BYTES:
+                raise UnreadableImageError(f"{size:,} bytes are more than {MAX_FILE_BYTES:,}")
             content = path.read_bytes()
             if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
                 raise UnreadableImageError("has changed since it was read first")

@@ -99,11 +99,11 @@ def read_ranks(ingest: Path, evaluate: Path) -> Run:
         for masked in (True, False):
             rows = ranks.filter((pc.field("model") == model) & (pc.field("masked") == masked))
             try:
-                users = [name_of[user] for user in rows[schema.USER_IDX].to_pylist()]
+                users = np.array([name_of[user] for user in rows[schema.USER_IDX].to_pylist()], dtype=object)
             except KeyError as error:
                 raise ArtifactError(f"{ingest} has no user {error}, whom {evaluate} ranked for.", "Run `evaluate` again.") from None
-            order = np.argsort(np.array(users, dtype=object), kind="stable")
-            ranked.add(tuple(sorted(users)))
+            order = np.argsort(users, kind="stable")
+            ranked.add(tuple(users[order]))
             above, tied = (rows[name].to_numpy()[order] for name in ("above", "tied"))
             for metric, compute in METRICS.items():
                 found.setdefault(model, {})[masked, metric] = compute(above, tied, CUT_OFF)

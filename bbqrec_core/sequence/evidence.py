@@ -94,8 +94,8 @@ def _gather(
     histories, targets = histories.to(device), targets.to(device)
     n_items = next(iter(heads.values())).shape[1]
     proposals = dict(heads)
-    votes = None if prior is None else prior.shares(histories)
-    if prior is not None and votes is not None:  # where too few have votes, popularity says who comes next
+    if prior is not None:
+        votes = prior.shares(histories)  # where too few have any, popularity says who comes next
         proposals[PRIOR] = votes + TIE_BREAK * prior.popularity
     if content:
         proposals[CONTENT] = content[0].scores(histories)
@@ -109,7 +109,7 @@ def _gather(
     seen = torch.zeros_like(given)
     seen[rows, places] = True
     nothing = torch.zeros(items.shape, device=device)
-    shares = nothing if votes is None else votes.gather(1, items)
+    shares = votes.gather(1, items) if prior is not None else nothing
     popularity = prior.popularity[items] if prior is not None else nothing
     near = torch.stack([source.scores_of(histories, items) for source in content], dim=2) if content else nothing[:, :, None]
     support = prior.support(histories) if prior is not None else nothing[:, :2]

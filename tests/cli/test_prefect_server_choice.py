@@ -152,3 +152,9 @@ def test_runs_and_up_that_begin_at_once_in_an_empty_home_do_not_meet(tmp_path: P
     assert [process.returncode for process in begun] == [0, 0, 0, 0], told
     assert told[0][0] and told[1][0] and told[0][0] != told[1][0]
     assert (tmp_path / "prefect" / "prefect.db").exists() and (tmp_path / "mlflow" / "mlflow.db").exists()
+
+
+def test_a_port_that_is_none_is_no_matter_to_what_needs_no_server(home: Path) -> None:
+    environment = {**os.environ, "BBQREC_HOME": str(home), "BBQREC_PREFECT_PORT": "many"}
+    listed = subprocess.run([sys.executable, "-m", "cli.main", "profiles"], env=environment, capture_output=True, text=True, check=False)
+    assert listed.returncode == 0 and "demo" in listed.stdout

@@ -66,14 +66,18 @@ def test_every_item_gets_an_id_of_its_own_whenever_there_are_enough(sizes, seed,
             np.testing.assert_array_equal(repaired.codes[inside], codes[inside])
 
 
+def existing_ids(seed, sizes, share, fill):
+    """IDs that a share of the places is taken by, and how many new items fill so much of the rest."""
+    capacity = int(np.prod(sizes))
+    existing = round(share * (capacity - 1))
+    everything = np.array(list(itertools.product(*map(range, sizes))))
+    return everything[np.random.default_rng(seed).permutation(capacity)[:existing]], max(1, round(fill * (capacity - existing)))
+
+
 @given(sizes_strategy, st.integers(0, 10_000), st.floats(0, 1), st.floats(0, 1))
 @settings(max_examples=60, deadline=None)
 def test_new_items_take_only_what_existing_ones_left(sizes, seed, existing_share, fill):
-    capacity = int(np.prod(sizes))
-    existing = round(existing_share * (capacity - 1))
-    n = max(1, round(fill * (capacity - existing)))
-    everything = np.array(list(itertools.product(*map(range, sizes))))
-    occupied = everything[np.random.default_rng(seed).permutation(capacity)[:existing]]
+    occupied, n = existing_ids(seed, sizes, existing_share, fill)
     codes, starts, behaviour, books = random_case(seed, sizes, n)
     before = occupied.copy()
     repaired = repair(codes, starts, behaviour, books, occupied)
@@ -84,11 +88,7 @@ def test_new_items_take_only_what_existing_ones_left(sizes, seed, existing_share
 @given(sizes_strategy, st.integers(0, 10_000), st.floats(0, 1), st.floats(0, 1))
 @settings(max_examples=60, deadline=None)
 def test_repair_of_those_that_collide_is_repair_of_all(sizes, seed, existing_share, fill):
-    capacity = int(np.prod(sizes))
-    existing = round(existing_share * (capacity - 1))
-    n = max(1, round(fill * (capacity - existing)))
-    everything = np.array(list(itertools.product(*map(range, sizes))))
-    occupied = everything[np.random.default_rng(seed).permutation(capacity)[:existing]]
+    occupied, n = existing_ids(seed, sizes, existing_share, fill)
     codes, starts, behaviour, books = random_case(seed, sizes, n)
     colliding = collides(codes, sizes, occupied)
     settled = np.concatenate([occupied, codes[~colliding]])

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import urllib.error
+import urllib.request
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
@@ -28,6 +29,21 @@ def test_everything_listens_on_loopback_only(servers: Installation) -> None:
     ]
     assert {servers.prefect_port, servers.mlflow_port} <= {address.port for address in listening}
     assert {address.ip for address in listening} <= {"127.0.0.1", "::1"}
+
+
+@pytest.mark.parametrize("origin", ["https://shop.example", "null"])
+def test_a_page_of_another_origin_cannot_speak_to_prefect(servers: Installation, origin: str) -> None:
+    told = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    asked = [
+        urllib.request.Request(f"{servers.api}/deployments/filter", headers=told, method="OPTIONS"),
+        urllib.request.Request(f"{servers.api}/deployments/filter", b"{}", {"Origin": origin}),
+    ]
+    for request, status in zip(asked, (400, 403), strict=True):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=30)
+        assert refused.value.code == status
+    with urllib.request.urlopen(urllib.request.Request(f"{servers.api}/csrf-token?client=page", headers={"Origin": origin})) as answer:
+        assert answer.headers["Access-Control-Allow-Origin"] is None, "the page cannot read its token"
 
 
 def test_a_wrong_override_is_refused_before_a_run_exists(servers: Installation) -> None:
