@@ -82,7 +82,7 @@ STAGES = (
     ),
     Stage(
         "quantize",
-        version=7,
+        version=8,
         entry="bbqrec_core.quantization.stage:run",
         inputs=("ingest", "embed"),
         sections=("quantization", "seed"),
@@ -101,7 +101,7 @@ STAGES = (
     ),
     Stage(
         "train",
-        version=9,
+        version=10,
         entry="bbqrec_core.sequence.stage:run",
         inputs=("ingest", "embed", "quantize", "prior"),
         sections=("sequence", "seed"),
@@ -111,7 +111,7 @@ STAGES = (
     ),
     Stage(
         "refit",
-        version=1,
+        version=2,
         entry="bbqrec_core.sequence.refit:run",
         inputs=("ingest", "quantize", "train"),
         sections=("sequence", "ingest.split.max_history", "seed"),
@@ -121,7 +121,7 @@ STAGES = (
     ),
     Stage(
         "baselines",
-        version=8,
+        version=9,
         entry="bbqrec_core.baselines.stage:run",
         inputs=("ingest", "embed", "quantize", "prior"),
         sections=("baselines", "quantization", "seed"),

@@ -121,7 +121,7 @@ def _encode(
         prefix, residual = fused.prefix(start)
         keep("wished", rows, fused.complete(prefix, residual, behaviour))
         for name, vectors in encoded.aligned.items():
-            if len(model.modalities) > 1 or plain[name] is not fused:  # else the plain chain is the fused one up to its last level
+            if not model.modality_alone:  # else its chain is the fused one up to the last level
                 prefix, residual = plain[name].prefix(vectors)
             keep(f"codes/{name}", rows, plain[name].complete(prefix, residual))
         if codes_alone:

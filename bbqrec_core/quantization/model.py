@@ -187,6 +187,11 @@ class BehaviourQuantizer(nn.Module):
         assert isinstance(module, ResidualQuantizer)
         return module
 
+    @property
+    def modality_alone(self) -> bool:
+        """Whether the fused chain is that of the one modality there is, up to its last level."""
+        return len(self.modalities) == 1 and not self.own and not self.config.behaviour_in_fusion
+
     def codebooks(self) -> list[nn.Parameter]:
         """The codebooks of all chains."""
         return [*self.quantizer.parameters(), *self.own.parameters()]
@@ -273,10 +278,12 @@ class BehaviourQuantizer(nn.Module):
         return zero_outside(has_content, self.normalise(mixed)), has_content
 
     def fuse(self, encoded: Encoded, behaviour: torch.Tensor) -> torch.Tensor:
-        """f: content where there is any, else z', normalised. float32 [n, d]."""
+        """The fused f = LN(content + a LN(z')), a the profile's `behaviour_in_fusion`; LN(z') where there is no content. float32 [n, d]."""
+        weight = self.config.behaviour_in_fusion
+        mixed = self.normalise(encoded.content + weight * self.normalise(behaviour)) if weight else encoded.content
         if bool(encoded.has_content.all()):
-            return encoded.content
-        return torch.where(encoded.has_content[:, None], encoded.content, self.normalise(behaviour))
+            return mixed
+        return torch.where(encoded.has_content[:, None], mixed, self.normalise(behaviour))
 
     def known_behaviour(
         self, encoded: Encoded, items: torch.Tensor | None, predict: torch.Tensor | None = None, z: torch.Tensor | None = None

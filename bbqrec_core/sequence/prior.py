@@ -2,6 +2,8 @@
 
     p(j | history) = (1 - smoothing) * votes_j / (sum of votes) + smoothing * (count_j + 1) / (sum over items of (count + 1))
 
+with the median count of what was sold for an item that never was: how it will sell is not known, so it is taken for an ordinary one.
+
 Votes are those of `bbqrec_core.prior.cooccurrence`, fitted on train, in a refitted model on validation too; the second part lets nothing be
 impossible, new items included, and is all that there is where nothing co-occurs. The prior is no input of training: a train pair always
 co-occurs in train, while most pairs of validation and test never do. How much it weighs is `mixture.py`.
@@ -27,7 +29,7 @@ class BehaviourPrior:
     def __init__(self, knn: CoOccurrenceKnn, smoothing: float) -> None:
         self.knn = knn
         self.smoothing = smoothing
-        self.popularity = (knn.counts + 1) / (knn.counts + 1).sum()
+        self.popularity = expected_popularity(knn.counts)
 
     def log_probs(self, histories: torch.Tensor) -> torch.Tensor:
         """Log-probabilities of every item.
@@ -80,6 +82,16 @@ class BehaviourPrior:
         if description["kind"] != CoOccurrenceKnn.kind:
             raise TypeError(f"a prior of the unknown kind {description['kind']!r}")
         return cls(CoOccurrenceKnn.load(description["knn"], tensors, "cpu"), float(description["smoothing"]))
+
+
+def expected_popularity(counts: torch.Tensor) -> torch.Tensor:
+    """Each item's share of purchases to come, float32 [n_items], from its purchases so far, [n_items]; the sum is 1.
+
+    An item without any counts as the median of the others: a catalogue's new items are no worse than its old ones.
+    """
+    sold = counts[counts > 0]
+    expected = torch.where(counts > 0, counts, sold.median() if len(sold) else 0.0) + 1
+    return expected / expected.sum()
 
 
 def blend(shares: torch.Tensor, popularity: torch.Tensor, smoothing: float) -> torch.Tensor:

@@ -22,7 +22,7 @@ from bbqrec_core.sequence import stage
 from bbqrec_core.sequence.evidence import TOP, Evidence, gather_evidence
 from bbqrec_core.sequence.mixture import Mixture, PriorWeight, stands_in
 from bbqrec_core.sequence.mixture_fit import fit_prior_weight, fit_repetition, fit_support, generalises, per_user_ndcg
-from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
+from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior, expected_popularity
 from bbqrec_core.sequence.recommender import load_recommender
 
 WEIGHT = PriorWeight(0.7, (0.3, -0.2), (1.5, 2.0))
@@ -69,6 +69,12 @@ def test_the_prior_is_a_distribution_over_all_items_for_any_history(prior, rows)
 def test_an_unknown_user_gets_popularity(prior, data):
     expected = torch.from_numpy(data.train_counts + 1.0).float()
     torch.testing.assert_close(prior.log_probs(torch.tensor([[-1, -1]]))[0].exp(), expected / expected.sum())
+
+
+def test_what_was_never_sold_counts_as_an_ordinary_item():
+    counts = torch.tensor([0.0, 1.0, 9.0, 4.0, 0.0])
+    torch.testing.assert_close(expected_popularity(counts), torch.tensor([5.0, 2.0, 10.0, 5.0, 5.0]) / 27)
+    torch.testing.assert_close(expected_popularity(torch.zeros(4)), torch.full((4,), 0.25), msg="nothing was ever sold")
 
 
 def test_support_is_of_the_items_that_vote(prior, data):
