@@ -116,7 +116,7 @@ class QuantizationConfig(Section):
         le=20,
         description="folds of users over which the co-occurrence in z is cross-fitted in training, see `cross_fitting.py`; 0 = it is not",
     )
-    behaviour_in_fusion: float = Field(0.5, ge=0, description="a in LN(content + a * LN(z')), what the first level quantizes")
+    behaviour_in_fusion: float = Field(0.25, ge=0, description="a in LN(content + a * LN(z')), what the first level quantizes")
     behaviour_in_last_level: float = Field(0.5, ge=0, description="g in LN(residual) + g * LN(z'), what the last level quantizes")
     siblings_apart: bool = Field(
         False, description="let the last level quantize what sets items of one prefix off from one another, see `siblings.py`"
