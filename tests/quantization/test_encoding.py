@@ -15,10 +15,11 @@ CONFIG = QuantizationConfig(codebook_sizes=[8, 16, 32], dimensions=16, hidden=32
 
 
 def make_model(
-    widths: dict[str, int], share_present: float = 0.9
+    widths: dict[str, int], share_present: float = 0.9, behaviour_in_fusion: float = CONFIG.behaviour_in_fusion
 ) -> tuple[BehaviourQuantizer, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     torch.manual_seed(0)
-    model = BehaviourQuantizer(CONFIG, widths, N).eval()
+    config = CONFIG.model_copy(update={"behaviour_in_fusion": behaviour_in_fusion})
+    model = BehaviourQuantizer(config, widths, N).eval()
     features = {name: 3 * torch.randn(N, width) + 5 for name, width in widths.items()}
     present = {name: torch.rand(N) < share_present for name in widths}
     model.set_behaviour(torch.randn(N, CONFIG.dimensions), torch.rand(N) > 0.3)
@@ -35,8 +36,9 @@ def make_model(
 @pytest.mark.parametrize("widths", [{"text": 24}, {"text": 24, "image": 12}])
 @pytest.mark.parametrize("new", [False, True])
 @pytest.mark.parametrize("share_present", [0.9, 1.0])  # with everybody there standardisation is folded into the first layer
-def test_codes_are_those_of_the_chains_that_training_sees(widths, new, share_present):
-    model, features, present = make_model(widths, share_present)
+@pytest.mark.parametrize("weight", [0.0, 0.25])  # with 0 a modality alone has the fused chain's prefix
+def test_codes_are_those_of_the_chains_that_training_sees(widths, new, share_present, weight):
+    model, features, present = make_model(widths, share_present, weight)
     items = None if new else np.arange(N)
     found = encode_items(model, features, present, items, N)
     with torch.no_grad():
@@ -82,13 +84,19 @@ def test_an_error_in_a_batch_is_told_and_threads_are_put_back():
         assert torch.get_num_threads() == 2
 
 
-def test_with_one_modality_the_content_is_that_modality():
-    model, features, present = make_model({"text": 24})
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_with_one_modality_the_content_is_that_modality(weight):
+    model, features, present = make_model({"text": 24}, behaviour_in_fusion=weight)
     with torch.no_grad():
         encoded = model.encode(features, present)
         behaviour = model.known_behaviour(encoded, None)
-    assert torch.equal(encoded.content, encoded.aligned["text"])
-    assert torch.equal(model.fuse(encoded, behaviour)[present["text"]], encoded.content[present["text"]])
+        fused = model.fuse(encoded, behaviour)
+    has, content = present["text"], encoded.content
+    assert torch.equal(content, encoded.aligned["text"])
+    expected = model.normalise(content + weight * model.normalise(behaviour)) if weight else content
+    assert torch.equal(fused[has], expected[has])
+    assert torch.equal(fused[~has], model.normalise(behaviour)[~has])
+    assert model.modality_alone == (weight == 0)
 
 
 def test_nearest_agrees_with_all_distances_and_ties_go_to_the_lowest_index():
