@@ -3,9 +3,10 @@
     BBQREC_RAW=/path/to/sequences .venv/bin/python scripts/ablate_codebooks.py instruments_2018 \\
       --without quantization.shared_variance_weight=0
 
-Judges are those of `make bench-quantize`, on the TEST part: NDCG@10 of one small sequence model that knows items by their IDs alone.
-Beside it stands what a probe foretells of b from s. Differences are those of seed-averaged NDCG@10 per user to the profile as it is; p
-is of a paired permutation test, after Holm's correction. Each row is printed as soon as it is there.
+Judges are those of `make bench-quantize`, on the test part unless --split says otherwise: NDCG@10 of one small sequence model that knows
+items by their IDs alone. Settings are to be chosen with --split valid. Beside it stands what a probe foretells of b from s. Differences are
+those of seed-averaged NDCG@10 per user to the profile as it is; p is of a paired permutation test, after Holm's correction. Each row is
+printed as soon as it is there.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.determinism import choose_device, deterministic
 from bbqrec_core.evaluation.significance import compare_with
 from bbqrec_core.home import home_folder
@@ -31,16 +33,19 @@ HEADS = "| | carried | s to b, R2 | collisions | perplexity, level 1 | largest c
 
 def main() -> None:
     """Parse, train, print."""
-    arguments = command.ablation_parser(__doc__).parse_args()
+    parser = command.ablation_parser(__doc__)
+    parser.add_argument("--split", choices=("test", "valid"), default="test", help="whom the model ranks for (default: %(default)s)")
+    arguments = parser.parse_args()
     profile = resolve(arguments.profile, parse_overrides(arguments.overrides))
     catalogue = load_catalogue(profile, ArtifactStore(home_folder()), Recipe.max_history)
+    ranked = catalogue.dataset.valid if arguments.split == "valid" else catalogue.dataset.test
     found: dict[str, list[Measured]] = {}
     print(HEADS + "\n" + "| --- " * (HEADS.count("|") - 1) + "|", flush=True)
     with deterministic(profile.compute.threads):
         for ablation in ("", *arguments.without):
             name = ablation or AS_IT_IS
             found[name] = [
-                _measure(catalogue, resolve(arguments.profile, parse_overrides([*arguments.overrides, *ablation.split()])), seed)
+                _measure(catalogue, resolve(arguments.profile, parse_overrides([*arguments.overrides, *ablation.split()])), ranked, seed)
                 for seed in range(profile.seed, profile.seed + arguments.seeds)
             ]
             print(_row(name, found[name]), flush=True)
@@ -50,9 +55,9 @@ def main() -> None:
         print(f"| {name} | {difference:+.4f} | {p:.4f} |")
 
 
-def _measure(catalogue: Catalogue, profile: Profile, seed: int) -> Measured:
+def _measure(catalogue: Catalogue, profile: Profile, ranked: EvalSplit, seed: int) -> Measured:
     changed = replace(catalogue, profile=profile)
-    return measure(profile.quantization.tokenizer, changed, catalogue.dataset.test, Recipe(), seed, choose_device(profile.compute.device))
+    return measure(profile.quantization.tokenizer, changed, ranked, Recipe(), seed, choose_device(profile.compute.device))
 
 
 def _row(name: str, runs: Sequence[Measured]) -> str:

@@ -17,7 +17,7 @@ from bbqrec_core.errors import ArtifactError
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.quantization.tokenizers.interface import Tokenizer
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _IDS, _HASHES, _WEIGHTS = "catalogue/semantic_ids", "catalogue/listing_hashes", "weights/"
 
 
