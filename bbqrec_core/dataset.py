@@ -102,7 +102,7 @@ class SequenceDataset:
         table = pq.read_table(
             ingest / "interactions.parquet",
             columns=[schema.USER_IDX, schema.ITEM_IDX, "position"],
-            filters=pc.field("part") != "test",
+            filters=pc.field("part").isin(["train", "valid"]),
         )
         users, items, position = (table[name].to_numpy().astype(np.int64) for name in table.column_names)
         order = np.lexsort((position, users))

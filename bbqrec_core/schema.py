@@ -87,7 +87,7 @@ INTERACTIONS = pa.schema(
         (RATING, pa.float32()),
         (TIMESTAMP, pa.int64()),
         ("position", pa.int32()),  # 0-based place in the user's sequence
-        ("part", pa.string()),  # train, valid or test
+        ("part", pa.string()),  # train, valid, test, or held_out: of train, and shown to nobody
     ]
 )
 ITEMS = pa.schema(

@@ -1,4 +1,5 @@
 -- sequences: each user's items in time order, and how many of them belong to each part: train comes first, then validation, then test.
+-- What is held out of train is in no sequence.
 -- From: interactions.
 SELECT
     user_idx,
@@ -7,4 +8,5 @@ SELECT
     count(*) FILTER (WHERE part = 'valid') AS in_valid,
     count(*) FILTER (WHERE part = 'test') AS in_test
 FROM interactions
+WHERE part <> 'held_out'
 GROUP BY user_idx

@@ -5,6 +5,7 @@ WITH totals AS MATERIALIZED (
     SELECT
         count(*) AS interactions,
         count(*) FILTER (WHERE part = 'train') AS in_train,
+        count(*) FILTER (WHERE part = 'held_out') AS held_out,
         min(timestamp) AS first_timestamp,
         max(timestamp) AS last_timestamp,
         count(*) FILTER (WHERE user_id IS NULL OR user_idx IS NULL) AS null_user_id,
@@ -19,7 +20,7 @@ users AS MATERIALIZED (
         count(*) AS length,
         count(*) FILTER (WHERE part = 'test') AS in_test,
         -- Where its validation or test begins: nothing of train may lie behind it.
-        min(position) FILTER (WHERE part <> 'train') AS border,
+        min(position) FILTER (WHERE part IN ('valid', 'test')) AS border,
         max(position) FILTER (WHERE part = 'train') AS last_of_train,
         arg_min(timestamp, position) FILTER (WHERE part = 'test') AS target_timestamp
     FROM interactions
@@ -64,6 +65,7 @@ SELECT
     ) AS misplaced_interactions,
     (SELECT count(*) FROM train) AS train_rows,
     in_train AS train_interactions,
+    held_out AS held_out_interactions,
     (SELECT count(*) FROM valid) AS valid_rows,
     (SELECT count(*) FROM test) AS test_rows,
     (SELECT count(*) FROM users WHERE in_test = 0) AS users_train_only,

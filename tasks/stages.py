@@ -55,7 +55,7 @@ STAGES = (
     ),
     Stage(
         "ingest",
-        version=3,
+        version=4,
         entry="bbqrec_core.ingest.stage:run",
         inputs=("shop",),
         sections=(
@@ -149,7 +149,7 @@ STAGES = (
     ),
     Stage(
         "report",
-        version=5,
+        version=6,
         entry="bbqrec_core.report.stage:run",
         inputs=("shop", "ingest", "embed", "quantize", "prior", "train", "refit", "baselines", "evaluate"),
         sections=(

@@ -143,6 +143,9 @@ class SplitConfig(Section):
     valid_from: Moment = Field(0.8, description="temporal: quantile of all times, or date (UTC), at which validation begins")
     test_from: Moment = Field(0.9, description="temporal: the same for test")
     max_history: int | None = Field(None, ge=1, le=1_000_000, description="latest items kept in a history; unset = all")
+    held_out_items: float = Field(
+        0.0, ge=0, le=0.5, description="share of the items, drawn by data_seed, whose purchases train is not told of: to measure new items"
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> "SplitConfig":

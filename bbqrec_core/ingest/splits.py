@@ -27,7 +27,7 @@ def split(database: Database, config: SplitConfig, seed: str, has_times: bool) -
         `valid_from` and `test_from`, seconds since 1970, UTC; None for leave-one-out.
 
     Raises:
-        SourceError: A temporal split of data without times, or one that leaves a part empty.
+        SourceError: A temporal split of data without times, or one that leaves a part empty; or items are held out, and train has no other.
     """
     moments: dict[str, int | None] = {"valid_from": None, "test_from": None}
     if config.kind == "temporal":
@@ -44,12 +44,14 @@ def split(database: Database, config: SplitConfig, seed: str, has_times: bool) -
     else:
         database.make("interactions", "interactions_leave_one_out")
     database.drop("ordered")
+    if config.kind == "temporal":
+        _check_parts(database, moments)
+    if config.held_out_items:
+        _hold_out(database, config.held_out_items)
     database.make("items")
     database.make("sequences")
     for table in ("train", "valid", "test"):
         database.make(table, max_history=config.max_history)
-    if config.kind == "temporal":
-        _check_parts(database, moments)
     return moments
 
 
@@ -69,6 +71,18 @@ def _check_parts(database: Database, moments: dict[str, int | None]) -> None:
             f"The temporal split leaves nothing for {' and '.join(empty)}: validation begins at {_date(moments['valid_from'])}, test at "
             f"{_date(moments['test_from'])}, and interactions run from {_date(first)} to {_date(last)}.",
             "Choose other ingest.split.valid_from and test_from.",
+        )
+
+
+def _hold_out(database: Database, share: float) -> None:
+    database.make("interactions", "interactions_held_out", share=share)
+    of_part = "SELECT count(*) FROM interactions WHERE part = $part"
+    [(left,)], [(held_out,)] = (database.rows(of_part, part=part) for part in ("train", "held_out"))
+    log.info("%d interactions of train are held out", held_out)
+    if held_out and not left:
+        raise SourceError(
+            f"ingest.split.held_out_items, {share}, leaves nothing for train: all its {held_out:,} interactions are of the items drawn.",
+            "Lower it.",
         )
 
 

@@ -117,5 +117,5 @@ def _what_leaks(earlier: Path, today: Path) -> str:
     held_out = now.filter(pc.not_equal(now["part"], "train")).select(pair)
     leaking: pa.Table = learned.join(still, pair, join_type="left anti").join(held_out, pair, join_type="left semi")
     if leaking.num_rows:
-        return f"They were fitted on {leaking.num_rows} interactions that are held out for validation or test now."
+        return f"They were fitted on {leaking.num_rows} interactions that are held out now."
     return ""

@@ -23,6 +23,7 @@ from bbqrec_core.report.timeline import Timeline, count_over_time
 
 MAX_COLUMNS = 30
 """Columns of a histogram."""
+HELD_OUT = "held_out"
 PARTS = {"train": "train", "valid": "validation", "test": "test"}
 """The split's parts, and what they are called for people."""
 QUANTILES = {"Min": 0.0, "10 %": 0.1, "25 %": 0.25, "Median": 0.5, "75 %": 0.75, "90 %": 0.9, "99 %": 0.99, "Max": 1.0}
@@ -100,9 +101,10 @@ def over_time(interactions: pa.Table, statistics: dict[str, Any]) -> tuple[Timel
     if not _has_times(statistics):
         return None, []
     timed = interactions.filter(pc.is_valid(interactions[schema.TIMESTAMP]))
-    names = list(PARTS) if "part" in timed.column_names else ["all"]
-    parts = np.zeros(len(timed), np.int64)
-    if len(names) > 1:
+    names, parts = ["all"], np.zeros(len(timed), np.int64)
+    if "part" in timed.column_names:
+        names = list(PARTS)
+        timed = timed.filter(pc.invert(pc.is_in(timed["part"], value_set=pa.array([HELD_OUT]))))
         parts = pc.fill_null(pc.index_in(timed["part"], value_set=pa.array(names)), 0).to_numpy()
     moments = {PARTS[part]: statistics.get(f"{part}_from") for part in ("valid", "test")}
     return count_over_time(timed[schema.TIMESTAMP].to_numpy(), parts, len(names), moments), names
@@ -183,6 +185,8 @@ def _split(interactions: pa.Table, statistics: dict[str, Any]) -> Table | None:
         users, cold = statistics.get(f"{name}_rows"), statistics.get(f"cold_{name}")
         cold_share = share(cold / users) if users and cold is not None else "–"
         rows.append([PARTS[name].capitalize(), count(counted.get(name, 0)), count(users), count(cold), cold_share])
+    if counted.get(HELD_OUT):
+        rows.insert(1, ["Held out of train", count(counted[HELD_OUT]), "–", "–", "–"])
     return Table("Parts", ["", "Interactions", "Users", "Cold targets", "Share"], rows)
 
 

@@ -1,5 +1,6 @@
 """Splits: nothing of validation or test is in train, whatever the input; and each part is what plain Python says."""
 
+import math
 from collections import defaultdict
 from datetime import UTC, datetime
 
@@ -126,6 +127,34 @@ def test_a_maximum_keeps_the_latest_of_each_history(database, rows, most):
     _, short, _ = divide(database, rows, SplitConfig(max_history=most))
     for part in ("train", "valid", "test"):
         assert {user: (row[0][-most:], *row[1:]) for user, row in whole[part].items()} == short[part]
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=ROWS, share=st.floats(0.01, 0.5), temporal=st.booleans())
+def test_train_is_not_told_of_items_that_are_held_out(database, rows, share, temporal):
+    """All is as if their interactions in train had never happened; what follows train stays as it is."""
+    kind = {"kind": "temporal", "valid_from": 0.6, "test_from": 0.8} if temporal else {}
+    try:
+        told, _, _ = divide(database, rows, SplitConfig(**kind))
+    except SourceError:
+        return
+    drawn = set(range(math.ceil(share * len({item for _, item, _ in rows}))))
+    if all(row[1] in drawn for row in told if row[4] == "train"):
+        with pytest.raises(SourceError, match="leaves nothing for train"):
+            divide(database, rows, SplitConfig(**kind, held_out_items=share))
+        return
+    interactions, parts, _ = divide(database, rows, SplitConfig(**kind, held_out_items=share))
+    expected = [(*row[:4], "held_out" if row[4] == "train" and row[1] in drawn else row[4]) for row in told]
+    assert interactions == expected
+    for part, before in (("train", ("train",)), ("valid", ("train",)), ("test", ("train", "valid"))):
+        for user, (history, *_) in parts[part].items():
+            assert history == [row[1] for row in expected if row[0] == user and row[4] in before]
+    counts = dict(database.rows("SELECT item_idx, train_count FROM items"))
+    assert all(counts[item] == 0 for item in drawn)
+    assert sum(counts.values()) == sum(row[4] == "train" for row in expected)
+    numbers = database.row("statistics_interactions", deduplicated=False)
+    assert (numbers["misplaced_interactions"], numbers["train_interactions"]) == (0, sum(counts.values()))
+    assert numbers["held_out_interactions"] == sum(row[4] == "held_out" for row in expected)
 
 
 @pytest.mark.parametrize(
