@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from bbqrec_core.config import Section, local_field
 
 Source = Literal["fused", "text", "image"]
+COLD_COST = 0.002
 
 
 def _distinct(sources: tuple[Source, ...]) -> tuple[Source, ...]:
@@ -76,6 +77,12 @@ class SequenceConfig(Section):
         True, description="a fourth score: similarity of text and image features between the history and an item, where there are any"
     )
     repetition: bool = Field(True, description="fit on validation what it is worth that an item stands in the history already")
+    cold_cost: float = Field(
+        COLD_COST,
+        ge=0,
+        le=1,
+        description="share of validation's NDCG@10 on other targets that may be lost so that items never sold are recommended",
+    )
     mixture_steps: int = Field(10, ge=1, le=100, description="the heads' weights are fitted on a grid of 1/steps")
     exact_limit: int = Field(50_000, ge=0, description="catalogues up to this size are searched by scoring every item, larger ones by beam")
     beam_width: int = Field(100, ge=1, description="prefixes kept per level of the trie")

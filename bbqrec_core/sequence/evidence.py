@@ -1,7 +1,8 @@
 """What every score source says of validation's candidates, gathered once, so that a mix can be tried in milliseconds.
 
-A user's candidates are the target, the history, and what any source puts first of all else. An item that no source puts among its first
-hundred reaches no mix's first ten, but in odd cases, so ranks up to ten are those of full ranking.
+A user's candidates are the target, the history, and what any source puts first of all else, and of what was never sold, which a mix may
+lift. An item that no source puts among its first hundred reaches no mix's first ten, but in odd cases, so ranks up to ten are those of full
+ranking.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +14,13 @@ from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.evaluation.ranking import seen_items
 from bbqrec_core.sequence.content import CONTENT, ContentSimilarity
 from bbqrec_core.sequence.mixture import Scores, batches, stands_in
-from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
+from bbqrec_core.sequence.prior import BehaviourPrior
 
 TOP = 100
 """Candidates that each source proposes."""
 TIE_BREAK = 1e-6
 """Of popularity, among items that have as good as the same share of the prior's votes."""
-TENSORS = ("shares", "popularity", "content", "real", "seen", "history", "support")
+TENSORS = ("shares", "popularity", "cold", "content", "real", "seen", "history", "support")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Evidence:
         heads: Log-probabilities by head, float32 [users, candidates].
         shares: The prior's shares of votes, float32 [users, candidates]; all 0 without a prior.
         popularity: The prior's smoothing distribution, the same shape.
+        cold: Items that were never sold, as the prior knows, bool [users, candidates]; none without a prior.
         content: Content similarity at each temperature asked for, float32 [users, candidates, temperatures].
         real: False where a column repeats another or a row has fewer candidates, bool [users, candidates].
         seen: Items that masking leaves out, bool [users, candidates]. A target may be one.
@@ -40,6 +42,7 @@ class Evidence:
     heads: Mapping[str, torch.Tensor]
     shares: torch.Tensor
     popularity: torch.Tensor
+    cold: torch.Tensor
     content: torch.Tensor
     real: torch.Tensor
     seen: torch.Tensor
@@ -93,15 +96,16 @@ def _gather(
     device = next(iter(heads.values())).device
     histories, targets = histories.to(device), targets.to(device)
     n_items = next(iter(heads.values())).shape[1]
+    given = stands_in(histories, n_items)
     proposals = dict(heads)
-    if prior is not None:
-        votes = prior.shares(histories)  # where too few have any, popularity says who comes next
-        proposals[PRIOR] = votes + TIE_BREAK * prior.popularity
     if content:
         proposals[CONTENT] = content[0].scores(histories)
-    given = stands_in(histories, n_items)
-    columns = [targets[:, None], histories]
-    columns += [values.masked_fill(given, float("-inf")).topk(min(TOP, n_items), dim=1).indices for values in proposals.values()]
+    first = [_first(values, given, n_items) for values in proposals.values()]
+    if prior is not None:
+        votes = prior.shares(histories)  # where too few have any, popularity says who comes next
+        first += [_first(values, given | ~prior.cold, int(prior.cold.sum())) for values in proposals.values()]
+        first.append(_first(votes + TIE_BREAK * prior.popularity, given, n_items))
+    columns = [targets[:, None], histories, *first]
     items = torch.cat(columns, dim=1)
     real = (items >= 0) & _first_of_its_kind(items)
     items = items.clamp_min(0)
@@ -111,10 +115,16 @@ def _gather(
     nothing = torch.zeros(items.shape, device=device)
     shares = votes.gather(1, items) if prior is not None else nothing
     popularity = prior.popularity[items] if prior is not None else nothing
+    cold = prior.cold[items] if prior is not None else nothing.bool()
     near = torch.stack([source.scores_of(histories, items) for source in content], dim=2) if content else nothing[:, :, None]
     support = prior.support(histories) if prior is not None else nothing[:, :2]
-    tensors = (shares, popularity, near, real, seen.gather(1, items), given.gather(1, items), support)
+    tensors = (shares, popularity, cold, near, real, seen.gather(1, items), given.gather(1, items), support)
     return Evidence({name: values.gather(1, items).cpu() for name, values in heads.items()}, *(tensor.cpu() for tensor in tensors))
+
+
+def _first(values: torch.Tensor, closed: torch.Tensor, most: int) -> torch.Tensor:
+    """What a source puts first of at most so many items that are not closed: int64 [batch, up to TOP]."""
+    return values.masked_fill(closed, float("-inf")).topk(min(TOP, most), dim=1).indices
 
 
 def _first_of_its_kind(items: torch.Tensor) -> torch.Tensor:

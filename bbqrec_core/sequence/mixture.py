@@ -1,7 +1,7 @@
 """How several sources of scores become one: the heads' and the prior's log-probabilities, weighted, and what repetition is worth.
 
-    score(j) = sum over heads of weight * log p_head(j) + alpha(history) * log p_prior(j) + content * similarity(history, j)
-               + repetition, if j stands in the history
+    score(j) = sum over heads of weight * log p_head(j) + alpha(history) * (log p_prior(j) + lift, if j was never sold)
+               + content * similarity(history, j) + repetition, if j stands in the history
     alpha(history) = level * exp(slopes . (support - centre)), support = log(1 + length), log(1 + train count of the last item)
 
 Weights are fitted on validation (`mixture_fit.py`). Method, stage 2: final score = normalised log-probabilities, mixed with weights fitted
@@ -37,11 +37,13 @@ class PriorWeight:
         level: For a history of average support; 0 = the prior is not looked at.
         slopes: What a unit more of log(1 + length) and of log(1 + count of the last item) adds to the weight's logarithm.
         centre: Average support on validation.
+        cold_lift: Added to the prior's log-probability of items that were never sold: nobody can have voted for them.
     """
 
     level: float = 0.0
     slopes: tuple[float, float] = (0.0, 0.0)
     centre: tuple[float, float] = (0.0, 0.0)
+    cold_lift: float = 0.0
 
     def of(self, support: torch.Tensor) -> torch.Tensor:
         """The weight of each history: float32 [batch, 2] to [batch, 1]."""
@@ -81,7 +83,10 @@ class Mixture:
         """
         mixed = mix(scores, self.heads)
         if prior is not None and self.prior.level:
-            mixed = mixed + self.prior.of(prior.support(histories)) * scores[PRIOR]
+            told = scores[PRIOR]
+            if self.prior.cold_lift:
+                told = told + self.prior.cold_lift * (prior.cold if items is None else prior.cold[items])
+            mixed = mixed + self.prior.of(prior.support(histories)) * told
         if self.content:
             mixed = mixed + self.content * scores[CONTENT]
         if self.repetition:
@@ -104,7 +109,7 @@ class Mixture:
             KeyError, TypeError: It is something else.
         """
         prior = description["prior"]
-        weight = PriorWeight(prior["level"], tuple(prior["slopes"]), tuple(prior["centre"]))
+        weight = PriorWeight(prior["level"], tuple(prior["slopes"]), tuple(prior["centre"]), prior["cold_lift"])
         return cls(dict(description["heads"]), weight, description["content"], description["repetition"])
 
 

@@ -2,8 +2,9 @@
 
 First the prior's smoothing and its weight, the same for everybody. Then content similarity, its temperature and its weight together with
 the prior's level. Then what the prior's weight makes of a history's length and support, which matters most beside content similarity.
-These two steps are kept only if users on whom they were not chosen are ranked better by them, by more than a standard error. At last
-repetition, seen items not masked.
+These two steps are kept only if users on whom they were not chosen are ranked better by them, by more than a standard error. Then what
+was never sold, and is buried where the prior counts for much, is lifted as far as it costs next to nothing. At last repetition, seen items
+not masked.
 """
 
 import itertools
@@ -16,6 +17,7 @@ import torch
 from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.evaluation.metrics import expected_ndcg
 from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
+from bbqrec_core.sequence.config import COLD_COST
 from bbqrec_core.sequence.content import ContentSimilarity, ContentVectors
 from bbqrec_core.sequence.evidence import Evidence, gather_evidence
 from bbqrec_core.sequence.mixture import CUT_OFF, Mixture, PriorWeight, Scores, mix
@@ -28,6 +30,9 @@ TEMPERATURES = (0.05, 0.03, 0.1)
 """Of content similarity, the first the one that proposes candidates."""
 CONTENTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7)
 """Weights of content similarity."""
+COLD_LIFTS = tuple(step / 4 for step in range(33))
+LEAST_COLD_TARGETS = 10
+"""With fewer nothing can be told of items that were never sold."""
 FOLDS = 5
 REPETITIONS = (0.0, -1.0, 1.0, -2.0, 2.0, -4.0, 4.0, -8.0, 8.0, -16.0, -32.0)
 """The first of equals is taken, so that nothing is added where it makes no difference."""
@@ -42,12 +47,14 @@ class Helpers:
         vectors: What content similarity compares.
         max_history: How many of the most recent items it looks at.
         repetition: Whether to fit what it is worth that an item stands in the history.
+        cold_cost: Share of NDCG@10 that items which were never sold may cost those who are to get others.
     """
 
     knn: CoOccurrenceKnn | None = None
     vectors: ContentVectors | None = None
     max_history: int = 20
     repetition: bool = True
+    cold_cost: float = COLD_COST
 
     def __bool__(self) -> bool:
         return self.knn is not None or self.vectors is not None or self.repetition
@@ -87,6 +94,7 @@ def fit_helpers(
         content = tried[column].to("cpu") if mixture.content else None
         evidence = evidence.at_temperature(column)
     mixture = fit_support(evidence, mixture, smoothing)
+    mixture = fit_cold_lift(evidence, mixture, smoothing, helpers.cold_cost)
     if helpers.repetition:
         mixture = replace(mixture, repetition=fit_repetition(evidence, mixture, smoothing))
     return mixture, prior, content
@@ -149,6 +157,25 @@ def fit_support(evidence: Evidence, mixture: Mixture, smoothing: float) -> Mixtu
     return tilted[_best(values)] if generalises(values) else mixture
 
 
+def fit_cold_lift(evidence: Evidence, mixture: Mixture, smoothing: float, cost: float) -> Mixture:
+    """How far to lift items that were never sold, so that those who are to get one are ranked best, and all others hardly worse.
+
+    Args:
+        evidence: Of validation, with content similarity at the temperature that was chosen.
+        mixture: What is fitted so far; comes back as it is where the prior has no say, or too few targets were never sold.
+        smoothing: The prior's.
+        cost: Share of the others' NDCG@10, seen items masked, that may be lost.
+    """
+    cold = evidence.cold[:, 0].numpy()
+    if not mixture.prior.level or cold.sum() < LEAST_COLD_TARGETS:
+        return mixture
+    lifted = [replace(mixture, prior=replace(mixture.prior, cold_lift=lift)) for lift in COLD_LIFTS]
+    values = per_user_ndcg(evidence, [(choice, smoothing) for choice in lifted])
+    others = values[:, ~cold].mean(axis=1) if not cold.all() else np.zeros(len(values))
+    affordable = np.flatnonzero(others >= others[0] * (1 - cost) - 1e-12)
+    return lifted[affordable[_best(values[np.ix_(affordable, cold)])]]
+
+
 def fit_repetition(evidence: Evidence, mixture: Mixture, smoothing: float) -> float:
     """What to add to the score of items of the history, so that targets are ranked best where seen items are not masked."""
     values = per_user_ndcg(evidence, [(replace(mixture, repetition=value), smoothing) for value in REPETITIONS], masked=False)
@@ -188,7 +215,8 @@ def per_user_ndcg(evidence: Evidence, mixes: Sequence[tuple[Mixture, float]], ma
     for row, (mixture, smoothing) in enumerate(mixes):
         scores = mix(evidence.heads, mixture.heads)
         if mixture.prior.level:
-            scores = scores + mixture.prior.of(evidence.support) * blend(evidence.shares, evidence.popularity, smoothing)
+            told = blend(evidence.shares, evidence.popularity, smoothing) + mixture.prior.cold_lift * evidence.cold
+            scores = scores + mixture.prior.of(evidence.support) * told
         if mixture.content:
             scores = scores + mixture.content * evidence.content[:, :, 0]
         if mixture.repetition:

@@ -24,12 +24,17 @@ class BehaviourPrior:
     Args:
         knn: Fitted on train.
         smoothing: Share of popularity in the probability, above 0 and at most 1.
+
+    Attributes:
+        popularity: What is expected to be bought, float32 [n_items].
+        cold: Items that were never sold, bool [n_items].
     """
 
     def __init__(self, knn: CoOccurrenceKnn, smoothing: float) -> None:
         self.knn = knn
         self.smoothing = smoothing
         self.popularity = expected_popularity(knn.counts)
+        self.cold = knn.counts == 0
 
     def log_probs(self, histories: torch.Tensor) -> torch.Tensor:
         """Log-probabilities of every item.

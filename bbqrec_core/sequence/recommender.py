@@ -115,6 +115,8 @@ class SequenceRecommender:
         if self.prior is not None and self.uses_prior:
             whole[PRIOR] = self.prior.log_probs(histories)
         proposals = list(whole.values()) + ([] if self.content is None else [self.content.proposals(histories)])
+        if self.prior is not None and self.mixture.prior.cold_lift:
+            proposals += [source.masked_fill(~self.prior.cold, float("-inf")) for source in proposals]
         found = []
         if self.model.decoder is not None:
             found.append(beam_search(self.model.decoder, hidden, seen, wanted, wanted)[0])

@@ -91,7 +91,7 @@ def load_helpers(config: SequenceConfig, inputs: Mapping[str, Path]) -> Helpers:
     """
     knn = None if config.prior == "off" else load_knn(inputs["prior"])
     vectors = content_vectors(load_features(inputs["embed"])) if config.content else None
-    return Helpers(knn, vectors, config.max_history, config.repetition)
+    return Helpers(knn, vectors, config.max_history, config.repetition, config.cold_cost)
 
 
 def fit(
@@ -232,6 +232,7 @@ def _mixture_statistics(trained: TrainedModel, valid: EvalSplit) -> Statistics:
         "mixture_prior": mixture.prior.level,
         "mixture_prior_by_length": mixture.prior.slopes[0],
         "mixture_prior_by_support": mixture.prior.slopes[1],
+        "mixture_cold_lift": mixture.prior.cold_lift,
         "mixture_content": mixture.content,
         "content_temperature": None if trained.content is None else trained.content.temperature,
         "mixture_repetition": mixture.repetition,

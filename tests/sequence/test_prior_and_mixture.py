@@ -21,7 +21,7 @@ from bbqrec_core.prior.tuning import tune_knn
 from bbqrec_core.sequence import stage
 from bbqrec_core.sequence.evidence import TOP, Evidence, gather_evidence
 from bbqrec_core.sequence.mixture import Mixture, PriorWeight, stands_in
-from bbqrec_core.sequence.mixture_fit import fit_prior_weight, fit_repetition, fit_support, generalises, per_user_ndcg
+from bbqrec_core.sequence.mixture_fit import fit_cold_lift, fit_prior_weight, fit_repetition, fit_support, generalises, per_user_ndcg
 from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior, expected_popularity
 from bbqrec_core.sequence.recommender import load_recommender
 
@@ -139,20 +139,24 @@ def test_candidates_are_ranked_as_the_catalogue_is(prior, data):
 
 
 def test_candidates_are_ranked_as_the_catalogue_is_where_few_items_have_votes():
-    """A history whose neighbours vote for a handful: popularity, by which the prior orders all others, proposes the rest."""
+    """A history whose neighbours vote for a handful: popularity, by which the prior orders all others, proposes the rest.
+
+    And what was never sold is proposed apart, since a mix may lift it.
+    """
     rng, n_items, users = np.random.default_rng(0), 1500, 200
     counts = (3000 / np.arange(1, n_items + 1) ** 0.8).astype(int) + 1
+    counts[1200:] = 0
     neighbours = Neighbours(torch.from_numpy(rng.integers(0, n_items, (n_items, 3))), torch.from_numpy(rng.random((n_items, 3))).float())
     few = BehaviourPrior(CoOccurrenceKnn(neighbours, counts, KnnSettings(5, 1.0, 1.0, 1.0, 0.0, 0.5, 3, 0.5, 0.0), 8), 0.3)
     histories = np.full((users, 8), -1)
     histories[:, -3:] = rng.integers(0, n_items, (users, 3))
-    targets = rng.choice(n_items, users, p=counts / counts.sum())
+    targets = rng.choice(n_items, users, p=(counts + 1) / (counts + 1).sum())
     split = EvalSplit(np.arange(users, dtype=np.int32), histories, targets, np.arange(0, 3 * users + 1, 3), histories[:, -3:].ravel())
     table = torch.randn(n_items, n_items, generator=torch.Generator().manual_seed(1)).log_softmax(1)
     heads = lambda rows: {"dense": table[rows[:, -1]]}  # noqa: E731
     evidence = gather_evidence(split, heads, few, 64)
-    for level in (1.0, 10.0):
-        mixture = Mixture({"dense": 1.0}, PriorWeight(level))
+    for level, lift in ((1.0, 0.0), (10.0, 0.0), (1.0, 4.0), (10.0, 2.0)):
+        mixture = Mixture({"dense": 1.0}, PriorWeight(level, cold_lift=lift))
         rows = torch.from_numpy(histories)
         scores = mixture.combine({**heads(rows), PRIOR: few.log_probs(rows)}, rows, few).numpy()
         own = np.take_along_axis(scores, targets[:, None], axis=1)
@@ -161,6 +165,44 @@ def test_candidates_are_ranked_as_the_catalogue_is_where_few_items_have_votes():
         whole = expected_ndcg(above, np.zeros_like(above), 10)
         np.testing.assert_allclose(per_user_ndcg(evidence, [(mixture, 0.3)])[0], whole, atol=1e-12)
         assert whole.mean() > 0
+
+
+@pytest.mark.parametrize(("cold_targets", "lifted"), [(30, True), (9, False)])
+def test_what_was_never_sold_is_lifted_if_that_costs_the_others_next_to_nothing(cold_targets, lifted):
+    """The heads know who wants new items, the prior who wants others; nine targets are too few to tell anything from."""
+    rng, n_items, users = np.random.default_rng(0), 400, 300
+    counts = np.where(np.arange(n_items) < 300, 5, 0)
+    neighbours = Neighbours(torch.from_numpy(rng.integers(0, 300, (n_items, 3))), torch.ones(n_items, 3))
+    knowing = BehaviourPrior(CoOccurrenceKnn(neighbours, counts, KnnSettings(5, 1.0, 1.0, 1.0, 0.0, 0.5, 3, 0.5, 0.0), 8), 0.1)
+    last = rng.integers(0, 300, users)
+    targets = neighbours.items.numpy()[last, 0]
+    targets[:cold_targets] = rng.integers(300, n_items, cold_targets)
+    table = torch.randn(users, n_items, generator=torch.Generator().manual_seed(1))
+    table[torch.arange(cold_targets), torch.from_numpy(targets[:cold_targets])] += 8.0
+    rows = np.column_stack([np.arange(users) % 300, last])  # the first item says whose row it is
+    split = EvalSplit(np.arange(users, dtype=np.int32), rows, targets, np.arange(0, 2 * users + 1, 2), rows.ravel())
+    evidence = gather_evidence(split, lambda histories: {"dense": table[histories[:, 0]].log_softmax(1)}, knowing, 64)
+    before = Mixture({"dense": 1.0}, PriorWeight(3.0))
+    after = fit_cold_lift(evidence, before, 0.1, 0.002)
+    values = per_user_ndcg(evidence, [(before, 0.1), (after, 0.1)])
+    assert (after.prior.cold_lift > 0) == lifted and replace(after, prior=before.prior) == before
+    assert values[1, cold_targets:].mean() >= 0.998 * values[0, cold_targets:].mean()
+    if lifted:
+        assert values[1, :cold_targets].mean() > values[0, :cold_targets].mean() + 0.1
+    assert Mixture.load(after.describe()) == after
+
+
+def test_what_is_lifted_is_a_candidate(artifacts, tmp_path):
+    """A narrow search would miss what neither the prior nor a head puts first of all."""
+    context = make_context(tmp_path, artifacts, epochs=1, beam_width=1)
+    stage.run(context)
+    recommender = load_recommender(context.out)
+    object.__setattr__(recommender.mixture, "prior", PriorWeight(1.0, cold_lift=1000.0))
+    assert recommender.prior is not None
+    recommender.prior.cold = torch.arange(N_ITEMS) % 7 == 5
+    rows = torch.tensor([[1, 2, 3], [20, 21, 22]])
+    found = recommender.recommend(rows, 1, exact=False)[0]
+    assert torch.equal(found, recommender.recommend(rows, 1, exact=True)[0]) and bool(recommender.prior.cold[found].all())
 
 
 def uniform(rows: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -213,6 +255,7 @@ def two_candidates(right: torch.Tensor, support: torch.Tensor) -> Evidence:
         heads={"dense": torch.tensor([0.0, -1.8]).expand(users, 2)},
         shares=torch.stack([shares, 1 - shares], dim=1),
         popularity=torch.full((users, 2), 0.5),
+        cold=torch.zeros(users, 2, dtype=torch.bool),
         content=nothing[:, :, None],
         real=torch.ones(users, 2, dtype=torch.bool),
         seen=torch.zeros(users, 2, dtype=torch.bool),
