@@ -157,7 +157,7 @@ def test_what_was_learned_from_what_is_held_out_today_is_refused(catalogue, tmp_
     leaky = held_out_before(catalogue)
     run_day(leaky, tmp_path / "before", **WARM)
     _, statistics = run_day(catalogue, tmp_path / "after", tmp_path / "before", **WARM)
-    words = "fitted on 1 interactions that are held out for validation or test now"
+    words = "fitted on 1 interactions that are held out now"
     assert_from_scratch(tmp_path / "after", statistics, caplog, words, catalogue=catalogue, fields=WARM)
 
 
