@@ -1,4 +1,4 @@
--- interactions: the same, but that a share of the items was bought in train is held out: to whoever learns from train they are new.
+-- interactions: the same, but purchases of a share of the items are held out of train: to whoever learns from train these items are new.
 -- Only the seed decides how items are numbered, so the first so many are drawn at random.
 -- From: interactions, item_index.
 SELECT

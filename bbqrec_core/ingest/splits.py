@@ -41,11 +41,10 @@ def split(database: Database, config: SplitConfig, seed: str, has_times: bool) -
     database.make("ordered", seed=seed)
     if config.kind == "temporal":
         database.make("interactions", "interactions_temporal", valid_from=moments["valid_from"], test_from=moments["test_from"])
+        _check_parts(database, moments)
     else:
         database.make("interactions", "interactions_leave_one_out")
     database.drop("ordered")
-    if config.kind == "temporal":
-        _check_parts(database, moments)
     if config.held_out_items:
         _hold_out(database, config.held_out_items)
     database.make("items")
@@ -63,7 +62,7 @@ def _moment(database: Database, given: float | str) -> int:
 
 
 def _check_parts(database: Database, moments: dict[str, int | None]) -> None:
-    found = dict(database.rows("SELECT part, count(*) FROM interactions GROUP BY part"))
+    found = _count_parts(database)
     empty = [part for part in ("train", "valid", "test") if not found.get(part)]
     if empty:
         [(first, last)] = database.rows("SELECT min(timestamp), max(timestamp) FROM interactions")
@@ -76,14 +75,19 @@ def _check_parts(database: Database, moments: dict[str, int | None]) -> None:
 
 def _hold_out(database: Database, share: float) -> None:
     database.make("interactions", "interactions_held_out", share=share)
-    of_part = "SELECT count(*) FROM interactions WHERE part = $part"
-    [(left,)], [(held_out,)] = (database.rows(of_part, part=part) for part in ("train", "held_out"))
+    found = _count_parts(database)
+    held_out = found.get("held_out", 0)
     log.info("%d interactions of train are held out", held_out)
-    if held_out and not left:
+    if held_out and not found.get("train"):
         raise SourceError(
             f"ingest.split.held_out_items, {share}, leaves nothing for train: all its {held_out:,} interactions are of the items drawn.",
             "Lower it.",
         )
+
+
+def _count_parts(database: Database) -> dict[str, int]:
+    """Interactions by part; a part without any is not among them."""
+    return dict(database.rows("SELECT part, count(*) FROM interactions GROUP BY part"))
 
 
 def _date(moment: int | None) -> str:

@@ -8,6 +8,7 @@ from bbqrec_core.config import Section, local_field
 
 Source = Literal["fused", "text", "image"]
 COLD_COST = 0.002
+"""What new items may cost, unless a profile says otherwise; the baselines' mix is fitted with it too."""
 
 
 def _distinct(sources: tuple[Source, ...]) -> tuple[Source, ...]:

@@ -215,7 +215,9 @@ def per_user_ndcg(evidence: Evidence, mixes: Sequence[tuple[Mixture, float]], ma
     for row, (mixture, smoothing) in enumerate(mixes):
         scores = mix(evidence.heads, mixture.heads)
         if mixture.prior.level:
-            told = blend(evidence.shares, evidence.popularity, smoothing) + mixture.prior.cold_lift * evidence.cold
+            told = blend(evidence.shares, evidence.popularity, smoothing)
+            if mixture.prior.cold_lift:
+                told = told + mixture.prior.cold_lift * evidence.cold
             scores = scores + mixture.prior.of(evidence.support) * told
         if mixture.content:
             scores = scores + mixture.content * evidence.content[:, :, 0]
