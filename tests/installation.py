@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -23,8 +24,8 @@ from tasks.services.processes import UP_VARIABLE, belonging_to, end, identity
 BIN = Path(sys.executable).parent
 TINY = "tests/tiny.yaml"
 DEPLOYMENTS = Path(__file__).with_name("deployments.yaml")
-BUSY_SECONDS = 20
-"""For so long Prefect's server may answer that its database is busy."""
+BUSY_SECONDS = 90
+"""For so long Prefect's server may answer that its database is busy, or nothing at all."""
 
 
 def free_port() -> int:
@@ -118,17 +119,21 @@ class Installation:
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Prefect's API: POST with a body, GET without. Asks again while the server is too busy, as Prefect's own clients do."""
+        token = self._answer(urllib.request.Request(f"{self.api}/csrf-token?client=tests"))["token"]
         data = None if body is None else json.dumps(body).encode()
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{self.api}/csrf-token?client=tests", timeout=30) as answer:
-            token = json.loads(answer.read())["token"]
         told = {"Content-Type": "application/json", "Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token}
-        request = urllib.request.Request(f"{self.api}{path}", data, told)
+        return self._answer(urllib.request.Request(f"{self.api}{path}", data, told))
+
+    def _answer(self, request: urllib.request.Request) -> Any:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
                 with opener.open(request, timeout=30) as answer:
                     return json.loads(answer.read())
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise
             except urllib.error.HTTPError as error:
                 if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
                     raise
@@ -141,11 +146,10 @@ class Installation:
         return self.ask("/flow_runs/filter", body)
 
     def create_run(self, deployment: str, overrides: dict[str, Any]) -> str:
-        """As Prefect's pages do it."""
+        """As Prefect's pages do it. Asked again, the server makes no second run."""
         found = self.ask(f"/deployments/name/retrain/{deployment}")
-        return self.ask(f"/deployments/{found['id']}/create_flow_run", {"parameters": {**found["parameters"], "overrides": overrides}})[
-            "id"
-        ]
+        told = {"parameters": {**found["parameters"], "overrides": overrides}, "idempotency_key": str(uuid.uuid4())}
+        return self.ask(f"/deployments/{found['id']}/create_flow_run", told)["id"]
 
     def state(self, run: str) -> str:
         return self.ask(f"/flow_runs/{run}")["state"]["name"]
