@@ -31,6 +31,8 @@ class EvalSplit:
         seen_offsets: int64 [n + 1]; `seen_items[seen_offsets[r]:seen_offsets[r + 1]]` is the history of row r as ingest wrote it:
             whole, unless `ingest.split.max_history` cuts it.
         seen_items: int64, these histories one after another, for masking.
+        withheld_offsets, withheld_items: The same of what a user has of the items that are held out of train: in no history, and for
+            masking alone. Who has bought an item will not be recommended it, whatever a model was told. None = nobody has any.
     """
 
     users: np.ndarray
@@ -38,13 +40,23 @@ class EvalSplit:
     targets: np.ndarray
     seen_offsets: np.ndarray
     seen_items: np.ndarray
+    withheld_offsets: np.ndarray | None = None
+    withheld_items: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.users)
 
     def nobody(self) -> "EvalSplit":
         """The same without any user."""
-        return EvalSplit(self.users[:0], self.histories[:0], self.targets[:0], self.seen_offsets[:1], self.seen_items[:0])
+        return self.of(np.arange(0))
+
+    def of(self, rows: np.ndarray) -> "EvalSplit":
+        """The same with some of its rows, int64 [any], in their order."""
+        seen = _ragged_rows(self.seen_offsets, self.seen_items, rows)
+        if self.withheld_offsets is None or self.withheld_items is None:
+            return EvalSplit(self.users[rows], self.histories[rows], self.targets[rows], *seen)
+        withheld = _ragged_rows(self.withheld_offsets, self.withheld_items, rows)
+        return EvalSplit(self.users[rows], self.histories[rows], self.targets[rows], *seen, *withheld)
 
 
 @dataclass(frozen=True)
@@ -79,14 +91,15 @@ class SequenceDataset:
         n_items = pq.read_metadata(ingest / "items.parquet").num_rows
         train = pq.read_table(ingest / "train.parquet", schema=schema.TRAIN_SEQUENCES)
         offsets, items = _ragged(train[schema.HISTORY])
+        withheld = _withheld(ingest / "interactions.parquet")
         return cls(
             n_items=n_items,
             train_users=train[schema.USER_IDX].to_numpy(),
             train_offsets=offsets,
             train_items=items,
             train_counts=np.bincount(items, minlength=n_items),
-            valid=_eval_split(ingest / "valid.parquet", max_history),
-            test=_eval_split(ingest / "test.parquet", max_history),
+            valid=_eval_split(ingest / "valid.parquet", max_history, withheld),
+            test=_eval_split(ingest / "test.parquet", max_history, withheld),
         )
 
     @classmethod
@@ -214,16 +227,44 @@ def pad_left(offsets: np.ndarray, items: np.ndarray, width: int) -> np.ndarray:
     return padded
 
 
-def _eval_split(path: Path, max_history: int) -> EvalSplit:
+def _eval_split(path: Path, max_history: int, withheld: tuple[np.ndarray, np.ndarray] | None) -> EvalSplit:
     table = pq.read_table(path, schema=schema.EVAL_SEQUENCES)
     offsets, items = _ragged(table[schema.HISTORY])
-    return EvalSplit(
+    split = EvalSplit(
         users=table[schema.USER_IDX].to_numpy(),
         histories=pad_left(offsets, items, max_history),
         targets=table[schema.TARGET].to_numpy().astype(np.int64),
         seen_offsets=offsets,
         seen_items=items,
     )
+    if withheld is None:
+        return split
+    owners, items = withheld
+    bounds = np.searchsorted(owners, split.users, "left"), np.searchsorted(owners, split.users, "right")
+    lengths = bounds[1] - bounds[0]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return replace(split, withheld_offsets=offsets, withheld_items=items[_counted_from(bounds[0], offsets)])
+
+
+def _withheld(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Who has which of the items that are held out of train: user_idx, sorted, and item_idx, int64 [n] each; None where none is."""
+    if not path.exists():
+        return None
+    table = pq.read_table(path, columns=[schema.USER_IDX, schema.ITEM_IDX], filters=pc.field("part") == "held_out")
+    users, items = (table[name].to_numpy().astype(np.int64) for name in table.column_names)
+    order = np.argsort(users, kind="stable")
+    return (users[order], items[order]) if len(users) else None
+
+
+def _ragged_rows(offsets: np.ndarray, values: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets and values of some rows of a ragged matrix."""
+    chosen = np.concatenate([[0], np.cumsum(np.diff(offsets)[rows])])
+    return chosen, values[_counted_from(offsets[:-1][rows], chosen)]
+
+
+def _counted_from(starts: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Places of rows that begin at `starts` and are as long as `offsets` has them, one after another: int64 [offsets[-1]]."""
+    return np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], np.diff(offsets))
 
 
 def _ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:

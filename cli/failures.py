@@ -1,14 +1,12 @@
 """How a command fails: what can be expected in words, with the way out and without a traceback; a bug with its traceback, as a bug."""
 
 import errno
-import os
 import shutil
 import sqlite3
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from bbqrec_core.errors import ArtifactError, BBQRecError, ServiceError
 from bbqrec_core.home import home_folder
@@ -48,17 +46,6 @@ def told() -> Iterator[None]:
             if expected.way_out:
                 err.print(expected.way_out, style="green", soft_wrap=True)
         sys.exit(1)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Name the file in errors of writing, which the system reports without one, such as a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def in_words(error: Exception) -> BBQRecError | None:

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from cli.console import out
-from cli.failures import writing
 from cli.running_flows import running_flows
 
 
@@ -25,6 +24,5 @@ def leaderboard(
     with running_flows("flows.leaderboard"):
         from flows.leaderboard import leaderboard as flow
 
-        with writing(to):
-            page = flow(name=name, out=str(to), seeds=seed or None, profiles=only or None)
+        page = flow(name=name, out=str(to), seeds=seed or None, profiles=only or None)
     out.print(f"Wrote {page} and {page.with_suffix('.svg')}", soft_wrap=True)

@@ -8,8 +8,8 @@ import typer
 from rich.text import Text
 
 from bbqrec_core.errors import SourceError
+from bbqrec_core.writing import writing
 from cli.console import out, printable
-from cli.failures import writing
 
 if TYPE_CHECKING:
     from bbqrec_core.profile import Profile
@@ -20,28 +20,30 @@ def recommend(
     user: Annotated[list[str], typer.Option("--user", "-u", help="a user of the catalogue, by the shop's ID; repeatable")] = [],  # noqa: B006
     history: Annotated[str | None, typer.Option(help="item IDs, separated by commas, most recent last, instead of a known user")] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, max=1000, help="how many items")] = 10,
+    set_: Annotated[list[str], typer.Option("--set", "-s", help="an override, as the run had it; repeatable")] = [],  # noqa: B006
     alias: Annotated[str, typer.Option(help="which version: champion, challenger or previous")] = "champion",
     output: Annotated[Path | None, typer.Option("--all", help="write everybody's recommendations to this Parquet file instead")] = None,
 ) -> None:
     """Show what PROFILE's registered model recommends, for some users or for a history of your own."""
-    from bbqrec_core.profile import load_profile
+    from cli.overrides import parse_overrides
+    from flows.parameters import resolve
     from tasks.recommend import ask, known_histories, recommend_to_file, registered_model, require_place
 
-    loaded = load_profile(profile)
+    loaded = resolve(profile, parse_overrides(set_))
     if output is not None:
         require_place(output)
-    model = registered_model(loaded, alias, profile)
-    if output is not None:
-        histories = known_histories(model, loaded, profile)
-        with writing(output):
-            rows = recommend_to_file(histories, model, k, output)
-        out.print(f"Wrote {rows:,} users' recommendations to {output}", soft_wrap=True)
-        return
-    if history is not None:
-        requests = {"your history": [item.strip() for item in history.split(",") if item.strip()]}
-    else:
-        requests = _known(user, known_histories(model, loaded, profile), loaded)
-    answers = ask(model, list(requests.values()), k)
+    with registered_model(loaded, alias, profile) as model:
+        if output is not None:
+            histories = known_histories(model, loaded, profile)
+            with writing(output):
+                rows = recommend_to_file(histories, model, k, output)
+            out.print(f"Wrote {rows:,} users' recommendations to {output}", soft_wrap=True)
+            return
+        if history is not None:
+            requests = {"your history": [item.strip() for item in history.split(",") if item.strip()]}
+        else:
+            requests = _known(user, known_histories(model, loaded, profile), loaded)
+        answers = ask(model, list(requests.values()), k)
     for (one, items), answer in zip(requests.items(), answers, strict=True):
         _show(one, items, answer, model.titles)
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from bbqrec_core.errors import ArtifactError
+from bbqrec_core.writing import writing
 from cli.console import out
-from cli.failures import writing
 from cli.overrides import as_options
 
 

@@ -8,12 +8,16 @@ from bbqrec_core.errors import ServiceError
 from cli.console import out
 
 
-def rollback(profile: Annotated[str, typer.Argument(help="a shipped profile's name, or the path of a YAML file")]) -> None:
+def rollback(
+    profile: Annotated[str, typer.Argument(help="a shipped profile's name, or the path of a YAML file")],
+    set_: Annotated[list[str], typer.Option("--set", "-s", help="an override, as the run had it; repeatable")] = [],  # noqa: B006
+) -> None:
     """Make the previous version of PROFILE's model champion again, and the champion previous."""
-    from bbqrec_core.profile import load_profile
+    from cli.overrides import parse_overrides
+    from flows.parameters import resolve
     from tasks.register import swap_champion
 
-    name = load_profile(profile).model_name
+    name = resolve(profile, parse_overrides(set_)).model_name
     swapped = swap_champion(name)
     if swapped is None:
         raise ServiceError(f"{name} has no previous champion to go back to.", "There is one from the second champion on.")

@@ -53,7 +53,7 @@ def _suggestions(profile: str, summary: Summary, options: str) -> list[tuple[str
             (f"run {again}", "the rest of the pipeline"),
         ]
     return [
-        (f"recommend {profile}", "recommendations for some of its users"),
+        (f"recommend {again}", "recommendations for some of its users"),
         (f"run {again} --set sequence.learning_rate=0.002", "retrains, re-embeds nothing"),
         ("profiles", "what else can be run"),
     ]

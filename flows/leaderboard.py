@@ -17,6 +17,7 @@ from bbqrec_core.leaderboard.standings import PerUser, Run, rank_models, read_ra
 from bbqrec_core.profile import load_profile, merge
 from bbqrec_core.sequence.recommender import NAME
 from bbqrec_core.store import ArtifactStore
+from bbqrec_core.writing import writing
 from flows.parameters import Overrides
 from flows.retrain import retrain
 from tasks.plan import make_plan
@@ -53,10 +54,11 @@ def leaderboard(
     _check(spec)
     chapters = [_chapter(spec, split, published) for split in spec.splits]
     target = Path(out)
-    target.parent.mkdir(parents=True, exist_ok=True)
     drawn = target.with_suffix(".svg")
-    drawn.write_text(picture(spec.title, chapters), encoding="utf-8")
-    target.write_text(page(spec.title, _command(name, seeds, profiles), chapters, drawn.name), encoding="utf-8")
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        drawn.write_text(picture(spec.title, chapters), encoding="utf-8")
+        target.write_text(page(spec.title, _command(name, seeds, profiles), chapters, drawn.name), encoding="utf-8")
     return target
 
 

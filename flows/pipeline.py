@@ -94,9 +94,7 @@ def _stage(name: str) -> StageOutcome:
             made=tracking.made,
             still_holds=registration_holds if name == "register" else None,
         )
-        if outcome.cached:
-            tracking.found()
-        else:
+        if not outcome.cached or tracking.found(outcome.artifact):
             tracking.judged(outcome.gate)
     told = planned.stage.headline.format(**outcome.statistics)
     warnings = f", {len(outcome.gate.warnings)} warning(s)" if outcome.gate.warnings else ""

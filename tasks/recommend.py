@@ -6,6 +6,8 @@ from. Only the histories of known users are looked up in the store, in the data 
 
 import os
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from bbqrec_core.home import home_folder
 from bbqrec_core.profile import Profile
 from bbqrec_core.store import ArtifactRef, ArtifactStore
 from serving.limits import MAX_HISTORY
+from tasks.model_process import ModelFailure, ModelProcess, model_process
 from tasks.plan import make_plan
 from tasks.register import ARTIFACT_TAG
 from tasks.tracking import connect
@@ -28,23 +31,24 @@ BATCH = 1024
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A version of a registered model, loaded.
+    """A version of a registered model, loaded, with the code that it carries.
 
     Attributes:
         uri: Its address in MLflow.
-        model: MLflow's pyfunc model.
+        process: Where it answers.
         titles: Title of each item of its catalogue, None where it has none; empty for a model that carries no titles.
         ingest: The artifact whose data it has learned from; None for a version that does not say.
     """
 
     uri: str
-    model: Any
+    process: ModelProcess
     titles: dict[str, str | None]
     ingest: ArtifactRef | None
 
 
-def registered_model(profile: Profile, alias: str, argument: str | None = None) -> RegisteredModel:
-    """Load a registered version by its alias.
+@contextmanager
+def registered_model(profile: Profile, alias: str, argument: str | None = None) -> Iterator[RegisteredModel]:
+    """Load a registered version by its alias; it is there until the block ends.
 
     Args:
         profile: Whose model.
@@ -65,15 +69,17 @@ def registered_model(profile: Profile, alias: str, argument: str | None = None) 
         there = ", ".join(f"{one} (version {version})" for one, version in sorted(aliases.items()))
         raise ServiceError(f"No version of {name} is {alias}.", f"There are: {there}." if there else make)
     uri = f"models:/{name}/{aliases[alias]}"
-    try:
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    with model_process() as process:
+        try:
+            folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+            process.load(str(folder))
+        except (mlflow.MlflowException, OSError, ModelFailure) as error:
+            raise ServiceError(
+                f"{uri}, which is {alias}, is registered but cannot be loaded: {error}", f"Look with `bbqrec doctor`. {make}"
+            ) from None
         fingerprint = client.get_model_version(name, aliases[alias]).tags.get(f"{ARTIFACT_TAG}ingest")
         ingest = None if fingerprint is None else ArtifactRef(stage="ingest", fingerprint=fingerprint)
-        return RegisteredModel(f"models:/{name}@{alias}", mlflow.pyfunc.load_model(str(folder)), _titles(folder), ingest)
-    except (mlflow.MlflowException, OSError) as error:
-        raise ServiceError(
-            f"{uri}, which is {alias}, is registered but cannot be loaded: {error}", f"Look with `bbqrec doctor`. {make}"
-        ) from None
+        yield RegisteredModel(f"models:/{name}@{alias}", process, _titles(folder), ingest)
 
 
 def _titles(folder: Path) -> dict[str, str | None]:
@@ -91,13 +97,10 @@ def ask(model: RegisteredModel, histories: list[list[str]], k: int) -> list[dict
     Raises:
         ServiceError: The model refuses the request.
     """
-    import pandas as pd
-    from mlflow import MlflowException
-
     try:
-        return model.model.predict(pd.DataFrame({"history": histories}), params={"k": k}).to_dict("records")
-    except MlflowException as error:
-        raise ServiceError(f"{model.uri} refuses the request: {error.message}", "Correct it, and ask again.") from None
+        return model.process.ask(histories, k)
+    except ModelFailure as error:
+        raise ServiceError(f"{model.uri} refuses the request: {error}", "Correct it, and ask again.") from None
 
 
 def known_histories(model: RegisteredModel, profile: Profile, argument: str | None = None) -> dict[str, list[str]]:

@@ -1,7 +1,8 @@
 """The stage `register`: puts the model into MLflow's registry, asks it for recommendations, and decides on `champion`.
 
-A version is found again by its fingerprint, that of the model's artifact: running twice, or after a crash at any line, ends with one
-version per fingerprint. It is the one stage whose output lives outside the store: `registration_holds` tells whether that is still there.
+A version is found again by the fingerprint of the model's artifact and the version of this stage, which stands for the code that a
+registered model carries: running twice, or after a crash at any line, ends with one version of each. It is the one stage whose output lives
+outside the store: `registration_holds` tells whether that is still there.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from bbqrec_core.home import PROJECT
 from bbqrec_core.stage import StageContext, Statistics
 from bbqrec_core.store import Artifact, ArtifactRef
 from serving.limits import MAX_HISTORY
+from tasks.model_process import ModelFailure, ModelProcess, model_process
+from tasks.stages import BY_NAME
 from tasks.tracking import PARTIAL_TAG, connect, own_database
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 RUN_VARIABLE = "BBQREC_REGISTER_RUN"
 """Environment variable that names the MLflow run the model is logged under."""
 FINGERPRINT_TAG = "bbqrec.fingerprint"
+CODE_TAG = "bbqrec.code"
+"""Version of the stage `register` that a version was made by."""
 ARTIFACT_TAG = "bbqrec.artifact."
 """Begins the names of tags that say of each stage which artifact of it a version was made from."""
 DATA_TAG = "bbqrec.data"
@@ -41,9 +46,12 @@ UNTIL_TAG = "bbqrec.data_until"
 """When the data's last interaction was, in seconds since 1970; empty for data without times."""
 SCORE_TAG = "bbqrec.test_ndcg_at_10"
 LIFT_TAG = "bbqrec.test_ndcg_over_popularity"
+HELD_OUT_TAG = "bbqrec.held_out_interactions"
+"""How many purchases the model was not shown, so that it could be judged on them."""
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 SWAPPING = "swapping"
 REGISTRATION = "registration.json"
+REGISTERED_BY = {"fingerprint": FINGERPRINT_TAG, "code": CODE_TAG}
 USERS_ASKED = 5
 TOLERATED_LOSS = 0.98
 """A challenger on the same data replaces the champion unless its NDCG@10 is below this share of the champion's."""
@@ -62,18 +70,19 @@ def run(context: StageContext) -> Statistics:
     client = connect()
     name, facts = context.profile.model_name, _facts(context)
     items = _write_items(context)
-    version = find_version(client, name, facts[FINGERPRINT_TAG]) or _log_and_register(context, items, name, facts)
+    version = find_version(client, name, facts[FINGERPRINT_TAG], facts[CODE_TAG]) or _log_and_register(context, items, name, facts)
     _describe(context, client, version, facts)
-    checked = _ask(context, f"models:/{name}/{version.version}")
-    with aliases_lock():
-        before = dict(client.get_registered_model(name).aliases)
-        alias = promote(client, name, version, facts)
-        try:
-            _ask(context, f"models:/{name}@{alias}")  # the last check: as a user will load it
-        except StageError:
-            _restore_aliases(client, name, before)
-            raise
-    registration = {"model_name": name, "version": int(version.version), "fingerprint": facts[FINGERPRINT_TAG]}
+    with model_process() as process:
+        checked = _ask(context, process, f"models:/{name}/{version.version}")
+        with aliases_lock():
+            before = dict(client.get_registered_model(name).aliases)
+            alias = promote(client, name, version, facts)
+            try:
+                _ask(context, process, f"models:/{name}@{alias}")  # the last check: as a user will load it
+            except StageError:
+                _restore_aliases(client, name, before)
+                raise
+    registration = {"model_name": name, "version": int(version.version)} | {key: facts[tag] for key, tag in REGISTERED_BY.items()}
     (context.out / REGISTRATION).write_text(json.dumps(registration, indent=2), encoding="utf-8")
     return {"model_name": name, "version": int(version.version), "recommendations_checked": checked}
 
@@ -84,10 +93,10 @@ def aliases_lock() -> FileLock:
 
 
 def registration_holds(artifact: Artifact) -> bool:
-    """Whether the version that an artifact speaks of is in the registry still, and some version serves."""
+    """Whether the version that an artifact speaks of is in the registry still, with its files, and some version serves."""
     registration = json.loads((artifact.path / REGISTRATION).read_text(encoding="utf-8"))
     client, name = connect(), registration["model_name"]
-    version = find_version(client, name, registration["fingerprint"])
+    version = find_version(client, name, registration["fingerprint"], registration["code"])
     return version is not None and int(version.version) == registration["version"] and CHAMPION in client.get_registered_model(name).aliases
 
 
@@ -97,11 +106,21 @@ def present_alias(name: str, version: int) -> str:
     return next((alias for alias in (CHAMPION, CHALLENGER, PREVIOUS) if int(aliases.get(alias, -1)) == version), "")
 
 
-def find_version(client: "MlflowClient", name: str, fingerprint: str) -> "ModelVersion | None":
-    """The registered version of a fingerprint, if there is one."""
+def find_version(client: "MlflowClient", name: str, fingerprint: str, code: str) -> "ModelVersion | None":
+    """The first registered version of a fingerprint and a code whose files are there, if there is one."""
     versions = client.search_model_versions(f"name = '{name}'", max_results=1000)
-    found = [version for version in versions if version.tags.get(FINGERPRINT_TAG) == fingerprint]
-    return min(found, key=lambda version: int(version.version)) if found else None
+    found = [one for one in versions if (one.tags.get(FINGERPRINT_TAG), one.tags.get(CODE_TAG)) == (fingerprint, code)]
+    return next((one for one in sorted(found, key=lambda version: int(version.version)) if _has_files(one)), None)
+
+
+def _has_files(version: "ModelVersion") -> bool:
+    """Whether a version can be loaded: the row in the registry outlives files that were removed, as by `mlflow gc`."""
+    import mlflow
+
+    try:
+        return bool(mlflow.artifacts.list_artifacts(artifact_uri=f"models:/{version.name}/{version.version}"))
+    except (mlflow.MlflowException, OSError):
+        return False
 
 
 def _all_models(client: "MlflowClient") -> "Iterator[RegisteredModel]":
@@ -139,6 +158,7 @@ def _facts(context: StageContext) -> dict[str, str]:
     facts |= {
         "bbqrec.profile": context.profile.name,
         FINGERPRINT_TAG: _model(context).name,
+        CODE_TAG: str(BY_NAME["register"].version),
         DATA_TAG: context.input("ingest").name,
         UNTIL_TAG: str(statistics["ingest"].get("last_timestamp") or ""),
         SCORE_TAG: f"{statistics['evaluate']['registered_ndcg_at_10']:.6f}",
@@ -151,6 +171,8 @@ def _facts(context: StageContext) -> dict[str, str]:
         facts["bbqrec.data_note"] = note
     if statistics["ingest"].get("partial"):
         facts[PARTIAL_TAG] = "true"
+    if statistics["ingest"]["held_out_interactions"]:
+        facts[HELD_OUT_TAG] = str(statistics["ingest"]["held_out_interactions"])
     return facts
 
 
@@ -226,22 +248,22 @@ def _requests(context: StageContext) -> Any:
     return pd.DataFrame({"history": [[ids[item] for item in history[-MAX_HISTORY:]] for history in histories]})
 
 
-def _ask(context: StageContext, uri: str) -> int:
-    """Load a model by its address and ask it. Returns how many requests were answered.
+def _ask(context: StageContext, process: ModelProcess, uri: str) -> int:
+    """Load a model by its address, as a server will, and ask it. Returns how many requests were answered.
 
     Raises:
         StageError: It does not load, or an answer is empty, repeats what the user has, or names an item that the catalogue lacks.
     """
-    import mlflow
-
-    requests = _requests(context)
+    histories = [list(history) for history in _requests(context)["history"]]
     try:
-        answers = mlflow.pyfunc.load_model(uri).predict(requests, params={"k": 10})
-    except Exception as error:
+        process.load(uri)
+        answers = process.ask(histories, 10)
+    except ModelFailure as error:
         raise StageError(f"The registered model {uri} does not load and answer: {error}", "No alias was moved.") from error
     catalogue = set(pq.read_table(context.input("ingest") / "items.parquet")[schema.ITEM_ID].to_pylist())
-    for history, items in zip(requests["history"], answers["items"], strict=True):
-        if not len(items) or set(items) & set(history) or not set(items) <= catalogue:
+    for history, answer in zip(histories, answers, strict=True):
+        items = set(answer["items"])
+        if not items or items & set(history) or not items <= catalogue:
             problem = f"The registered model {uri} recommends nothing, what the user has already, or items that the catalogue lacks."
             raise StageError(problem, "No alias was moved.")
     return len(answers)
@@ -251,8 +273,8 @@ def promote(client: "MlflowClient", name: str, version: "ModelVersion", facts: d
     """Decide on the alias, set it, and return it.
 
     The first version is champion: its data and health gates are what let it come here. A later one is too, unless it does worse
-    on the very same data, does not even beat popularity on newer data, or was made from data that ends before the champion's; the
-    champion before it stays as `previous`.
+    on the very same data, does not even beat popularity on newer data, was made from data that ends before the champion's, or was not shown
+    all of its data and the champion was; the champion before it stays as `previous`.
     """
     finish_swap(client, name)
     aliases = client.get_registered_model(name).aliases
@@ -262,7 +284,9 @@ def promote(client: "MlflowClient", name: str, version: "ModelVersion", facts: d
             return PREVIOUS  # it was champion, and was replaced or rolled back from
         if not _replaces(client.get_model_version(name, champion), facts):
             client.set_registered_model_alias(name, CHALLENGER, version.version)
-            log.warning("Version %s does worse than the champion, version %s, or its data is older: it stays challenger.", own, champion)
+            log.warning(
+                "Version %s does worse than the champion, version %s, or its data is older or in part: it stays challenger.", own, champion
+            )
             return CHALLENGER
         client.set_registered_model_alias(name, PREVIOUS, champion)
     client.set_registered_model_alias(name, CHAMPION, version.version)
@@ -274,8 +298,15 @@ def promote(client: "MlflowClient", name: str, version: "ModelVersion", facts: d
 def _replaces(champion: "ModelVersion", facts: dict[str, str]) -> bool:
     if champion.tags.get(DATA_TAG) != facts[DATA_TAG]:  # the two scores cannot be compared, and fresh data is what retraining is for
         until, before = (tags.get(UNTIL_TAG) or "-inf" for tags in (facts, champion.tags))
+        if _is_trial(facts) and not _is_trial(champion.tags):
+            return False
         return float(facts[LIFT_TAG]) >= 1.0 and float(until) >= float(before)
     return float(facts[SCORE_TAG]) >= TOLERATED_LOSS * float(champion.tags.get(SCORE_TAG, "0"))
+
+
+def _is_trial(tags: Mapping[str, str]) -> bool:
+    """Whether a version rests on part of its data: files that were cut off, or without what was held out to judge it."""
+    return PARTIAL_TAG in tags or HELD_OUT_TAG in tags
 
 
 def _restore_aliases(client: "MlflowClient", name: str, before: dict[str, str]) -> None:

@@ -82,7 +82,7 @@ STAGES = (
     ),
     Stage(
         "quantize",
-        version=8,
+        version=9,
         entry="bbqrec_core.quantization.stage:run",
         inputs=("ingest", "embed"),
         sections=("quantization", "seed"),
@@ -92,7 +92,7 @@ STAGES = (
     ),
     Stage(
         "prior",
-        version=1,
+        version=2,
         entry="bbqrec_core.prior.stage:run",
         inputs=("ingest",),
         sections=("baselines.knn", "baselines.max_history", "seed"),
@@ -101,7 +101,7 @@ STAGES = (
     ),
     Stage(
         "train",
-        version=10,
+        version=11,
         entry="bbqrec_core.sequence.stage:run",
         inputs=("ingest", "embed", "quantize", "prior"),
         sections=("sequence", "seed"),
@@ -111,7 +111,7 @@ STAGES = (
     ),
     Stage(
         "refit",
-        version=2,
+        version=3,
         entry="bbqrec_core.sequence.refit:run",
         inputs=("ingest", "quantize", "train"),
         sections=("sequence", "ingest.split.max_history", "seed"),
@@ -121,7 +121,7 @@ STAGES = (
     ),
     Stage(
         "baselines",
-        version=9,
+        version=10,
         entry="bbqrec_core.baselines.stage:run",
         inputs=("ingest", "embed", "quantize", "prior"),
         sections=("baselines", "quantization", "seed"),
@@ -131,7 +131,7 @@ STAGES = (
     ),
     Stage(
         "evaluate",
-        version=3,
+        version=4,
         entry="bbqrec_core.evaluation.stage:run",
         inputs=("ingest", "train", "refit", "baselines"),
         sections=("evaluation", "seed"),
@@ -140,7 +140,7 @@ STAGES = (
     ),
     Stage(
         "register",
-        version=2,
+        version=3,
         entry="tasks.register:run",
         inputs=("ingest", "embed", "quantize", "train", "refit", "evaluate"),
         sections=("tracking", "name", "description", "source.note"),

@@ -194,6 +194,9 @@ class PipelineTracking:
         with _one_at_a_time(uri):
             found = client.get_experiment_by_name(self._profile.experiment)
             if found is not None:
+                if found.lifecycle_stage != "active":  # deleted in MLflow's pages, which only hides it
+                    log.warning("The experiment %s was deleted in MLflow: it is restored, with its runs.", found.name)
+                    client.restore_experiment(found.experiment_id)
                 return found.experiment_id
             location = (home_folder() / "mlflow" / "artifacts").as_uri() if uri.startswith("sqlite") else None
             return client.create_experiment(self._profile.experiment, artifact_location=location)
@@ -208,6 +211,7 @@ class StageTracking:
     def __init__(self, pipeline: PipelineTracking, planned: PlannedStage) -> None:
         self._pipeline = pipeline
         self._planned = planned
+        self._untold = own_database().with_name("untold") / f"{planned.stage.name}-{planned.ref.fingerprint}"
         self.run: str | None = None
 
     def open(self) -> str:
@@ -216,12 +220,26 @@ class StageTracking:
             self.run = self._pipeline.open_child(self._planned)
         return self.run
 
-    def found(self) -> None:
-        """Note on the parent run, if there is one, that the stage's artifact stood already."""
+    def found(self, artifact: Artifact) -> bool:
+        """Note on the parent run, if there is one, that the stage's artifact stood already.
+
+        Returns:
+            Whether a run was made for it all the same, because the one that made it could not tell MLflow of it.
+        """
+        if self._untold.exists():
+            self.made(artifact)
+            return True
         self._pipeline.headline({}, {f"bbqrec.cached.{self._planned.stage.name}": self._planned.ref.fingerprint})
+        return False
 
     def made(self, artifact: Artifact) -> None:
-        """Log what a stage made, before its gate judges: parameters, statistics, curves, fingerprints."""
+        """Log what a stage made, before its gate judges: parameters, statistics, curves, fingerprints. What is cut is caught up on."""
+        self._untold.parent.mkdir(parents=True, exist_ok=True)
+        self._untold.touch()
+        self._log(artifact)
+        self._untold.unlink(missing_ok=True)
+
+    def _log(self, artifact: Artifact) -> None:
         run, client, manifest = self.open(), self._pipeline.client(), artifact.manifest
         statistics = manifest["statistics"]
         numbers = {name: float(value) for name, value in statistics.items() if isinstance(value, int | float)}

@@ -4,8 +4,8 @@ Pre-norm blocks, learned positions counted from the oldest item, no bias on the 
 too, as in RecBole's SASRec: vectors as small as the output wants them would be drowned there by what the blocks add. Trained with
 cross-entropy over the whole catalogue (`sasrec_training.py`), since the original's binary loss explains most of what later models win over
 it (Klenitskiy and Vasilev, 2023). Given semantic IDs, an item is its own vector plus the sum of its code vectors, on the way in and on the
-way out. Given buckets of item similarity, attention is reweighted by them as our own model's is, so that it shows what reweighting is
-worth to another model.
+way out; one that train does not have is its codes alone, and no loss speaks against it. Given buckets of item similarity, attention is
+reweighted by them as our own model's is, so that it shows what reweighting is worth to another model.
 """
 
 from collections.abc import Mapping
@@ -76,9 +76,11 @@ class SasrecModel(nn.Module):
         dropout: Share dropped in training.
         codes: From `code_rows`, int64 [n_items, codes of an item]; None = items are known by themselves alone.
         buckets: Of item similarity, by which attention is reweighted; None = it is not.
+        warm: With codes: which items train has, bool [n_items]. The others have no vector of their own and compete with nobody in training.
     """
 
     codes: torch.Tensor
+    warm: torch.Tensor | None
 
     def __init__(
         self,
@@ -90,9 +92,11 @@ class SasrecModel(nn.Module):
         dropout: float = 0.0,
         codes: torch.Tensor | None = None,
         buckets: SimilarityBuckets | None = None,
+        warm: torch.Tensor | None = None,
     ) -> None:
         super().__init__()
         self.dropout = dropout
+        self.register_buffer("warm", warm)
         self.item = nn.Embedding(n_items, dimensions)
         self.position = nn.Embedding(max_history, dimensions)
         self.blocks = nn.ModuleList(Block(dimensions, heads, dropout) for _ in range(layers))
@@ -110,7 +114,8 @@ class SasrecModel(nn.Module):
 
     def vectors(self) -> torch.Tensor:
         """Every item's vector, float32 [n_items, dimensions]."""
-        return self.item.weight if self.code is None else self.item.weight + self.code(self.codes).sum(1)
+        own = self.item.weight if self.warm is None else self.item.weight * self.warm[:, None]
+        return own if self.code is None else own + self.code(self.codes).sum(1)
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         """Encode sequences.
@@ -232,6 +237,6 @@ class Sasrec:
         if told is not None:
             buffers = {name.removeprefix(BUCKETS): tensor for name, tensor in state.items() if name.startswith(BUCKETS)}
             buckets = SimilarityBuckets.load(told["kind"], tuple(told["sources"]), buffers)
-        model = SasrecModel(**scale, codes=state.get("codes"), buckets=buckets)
+        model = SasrecModel(**scale, codes=state.get("codes"), buckets=buckets, warm=state.get("warm"))
         model.load_state_dict(state)
         return cls(model.to(device), tensors["counts"])

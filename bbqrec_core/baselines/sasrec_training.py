@@ -1,4 +1,7 @@
-"""Training SASRec: cross-entropy over the whole catalogue at every position, the best epoch on validation kept, resumable after a crash."""
+"""Training SASRec: cross-entropy over the whole catalogue at every position, the best epoch on validation kept, resumable after a crash.
+
+With codes, which may speak for an item that nobody has bought yet, the catalogue is what train has, as for our own model.
+"""
 
 import hashlib
 import logging
@@ -80,7 +83,8 @@ def train_sasrec(
     counts = torch.from_numpy(data.train_counts)
     with reproducible(seed):
         scale = (config.dimensions, config.heads, config.layers, config.dropout)
-        model = SasrecModel(data.n_items, max_history, *scale, codes=codes, buckets=buckets).to(device)
+        warm = None if codes is None else counts > 0
+        model = SasrecModel(data.n_items, max_history, *scale, codes=codes, buckets=buckets, warm=warm).to(device)
         optimizer = _optimizer(model, config)
         told = hashlib.sha256(b"" if codes is None else codes.numpy().tobytes())
         for tensor in () if buckets is None else buckets.state_dict().values():
@@ -120,15 +124,18 @@ def _train_epoch(model: SasrecModel, optimizer: torch.optim.Optimizer, windows: 
     device = model.item.weight.device
     batches = torch.randperm(len(windows)).split(config.batch_size)
     total, number = torch.zeros((), device=device), 0
-    for step, rows in enumerate(batches):
+    for step, chosen in enumerate(batches):
         share = ((epoch - 1) * len(batches) + step + 1) / (config.epochs * len(batches))
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * schedule(share, config.warmup_share) * group["scale"]
-        batch = windows[rows].to(device)
+        batch = windows[chosen].to(device)
         batch = batch[:, : int((batch != PADDING).sum(1).max())]
         targets = batch[:, 1:]
         real = targets != PADDING
-        loss = full_softmax_loss(model(batch[:, :-1])[real], model.vectors(), targets[real])
+        vectors, rows = model.vectors(), targets[real]
+        if model.warm is not None:
+            vectors, rows = vectors[model.warm], (model.warm.cumsum(0) - 1)[rows]
+        loss = full_softmax_loss(model(batch[:, :-1])[real], vectors, rows)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)

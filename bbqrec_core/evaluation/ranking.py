@@ -56,7 +56,8 @@ def rank_targets(scores: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Ten
     """Count what is above and what ties with each row's target.
 
     Args:
-        scores: float32 [batch, n_items]; minus infinity for masked items, finite for targets.
+        scores: float32 [batch, n_items]; minus infinity for masked items. A target may be one of them, where purchases repeat: it is below
+            all that is not masked, since nobody is recommended it.
         targets: item_idx, int64 [batch].
 
     Returns:
@@ -68,25 +69,6 @@ def rank_targets(scores: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Ten
     values, others = own.numpy(), scores.numpy()  # numpy counts ten times faster than torch sums booleans
     above, tied = (np.count_nonzero(found, axis=1) for found in (others > values, others == values))
     return torch.from_numpy(above), torch.from_numpy(tied) - 1
-
-
-def mask_histories(scores: torch.Tensor, rows: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mask seen items, but never a target.
-
-    With deduplicated interactions no target is in its own history. Where it is nevertheless (repeat purchases), it stays a candidate
-    with the score it had: it would otherwise be ranked below everything, whatever the model says.
-
-    Args:
-        scores: float32 [batch, n_items].
-        rows: Row of each seen item, int64 [n_seen].
-        items: item_idx of each seen item, int64 [n_seen].
-        targets: item_idx, int64 [batch].
-
-    Returns:
-        A masked copy of `scores`.
-    """
-    own = scores.gather(1, targets[:, None])
-    return mask_seen(scores, rows, items).scatter_(1, targets[:, None], own)
 
 
 def top_items(scores: torch.Tensor, k: int) -> torch.Tensor:
@@ -128,8 +110,7 @@ def rank_split(recommender: Recommender, split: EvalSplit, k: int = 10) -> dict[
     parts: dict[bool, list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]] = {True: [], False: []}
     for scores, rows, items, targets in _batches(recommender.score, recommender.name, split):
         for masked in parts:
-            # The target stays in the list as in the ranks: a list and a rank must not contradict each other.
-            candidates = mask_histories(scores, rows, items, targets) if masked else scores
+            candidates = mask_seen(scores, rows, items) if masked else scores
             above, tied = rank_targets(candidates, targets)
             parts[masked].append((above.cpu(), tied.cpu(), top_items(candidates, k).cpu()))
     rankings = {}
@@ -157,7 +138,7 @@ def validation_metrics(recommender: Recommender | ScoreFunction, split: EvalSpli
     name = getattr(recommender, "name", "the model")
     above, tied = [], []
     for scores, rows, items, targets in _batches(score, name, split):
-        counts = rank_targets(mask_histories(scores, rows, items, targets), targets)
+        counts = rank_targets(mask_seen(scores, rows, items), targets)
         above.append(counts[0].cpu())
         tied.append(counts[1].cpu())
     values = per_user_metrics(torch.cat(above).numpy(), torch.cat(tied).numpy(), ks)
@@ -174,15 +155,11 @@ def sample_users(split: EvalSplit, size: int, seed: int) -> EvalSplit:
     """
     if size == 0 or len(split) <= size:
         return split
-    chosen = np.sort(np.random.default_rng(seed).choice(len(split), size, replace=False))
-    lengths = np.diff(split.seen_offsets)[chosen]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    index = np.arange(offsets[-1]) + np.repeat(split.seen_offsets[chosen] - offsets[:-1], lengths)
-    return EvalSplit(split.users[chosen], split.histories[chosen], split.targets[chosen], offsets, split.seen_items[index])
+    return split.of(np.sort(np.random.default_rng(seed).choice(len(split), size, replace=False)))
 
 
 def seen_items(split: EvalSplit, place: slice) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the users of some consecutive rows have seen.
+    """What the users of some consecutive rows have, told to a model or not: what is not recommended where seen items are masked.
 
     Args:
         split: The users.
@@ -191,9 +168,17 @@ def seen_items(split: EvalSplit, place: slice) -> tuple[torch.Tensor, torch.Tens
     Returns:
         Row within the slice and item_idx of each seen item, int64 [n_seen] each.
     """
-    offsets = split.seen_offsets[place.start : place.stop + 1]
-    rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    return torch.from_numpy(rows), torch.from_numpy(split.seen_items[offsets[0] : offsets[-1]])
+    told = _flat(split.seen_offsets, split.seen_items, place)
+    if split.withheld_offsets is None or split.withheld_items is None:
+        return told
+    withheld = _flat(split.withheld_offsets, split.withheld_items, place)
+    return torch.cat([told[0], withheld[0]]), torch.cat([told[1], withheld[1]])
+
+
+def _flat(offsets: np.ndarray, items: np.ndarray, place: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    part = offsets[place.start : place.stop + 1]
+    rows = np.repeat(np.arange(len(part) - 1), np.diff(part))
+    return torch.from_numpy(rows), torch.from_numpy(items[part[0] : part[-1]])
 
 
 def _batches(score: ScoreFunction, name: str, split: EvalSplit) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from bbqrec_core.baselines import load_recommenders
 from bbqrec_core.dataset import SequenceDataset
-from bbqrec_core.determinism import choose_device
+from bbqrec_core.determinism import choose_device, deterministic_on
 from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation.ranking import Ranking, rank_split
 from bbqrec_core.evaluation.tables import (
@@ -39,13 +39,15 @@ def run(context: StageContext) -> Statistics:
     Raises:
         StageError: A model belongs to another catalogue, gives scores that are not numbers, or there is nobody to rank for.
     """
-    device = str(choose_device(context.profile.compute.device))
+    place = choose_device(context.profile.compute.device)
+    device = str(place)
     ours = load_recommender(context.input("train"), device)
     parts = [ours.without_prior()] if ours.has_helpers else []
     baselines = load_recommenders(context.input("baselines"), device)
     known = {refitted(recommender.name) for recommender in (ours, *baselines)}
     again = load_refitted(context.input("refit"), device) if "refit" in context.inputs else []
-    return evaluate(context, [ours, *baselines], parts, [recommender for recommender in again if recommender.name in known])
+    with deterministic_on(place):
+        return evaluate(context, [ours, *baselines], parts, [recommender for recommender in again if recommender.name in known])
 
 
 def evaluate(

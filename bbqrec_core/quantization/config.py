@@ -105,7 +105,7 @@ class QuantizationConfig(Section):
     dimensions: int = Field(64, ge=4, le=1024, description="of the space that modalities, behaviour and codebooks share")
     hidden: int = Field(256, ge=4, description="width of the encoders' and decoders' hidden layer")
     encoder_dropout: float = Field(0.1, ge=0, lt=1, description="on the hidden layer of the behaviour-aligned encoders, in training")
-    specific_dimensions: int = Field(16, ge=1, le=16, description="of s, what only the modality has; small, so that codes are not bypassed")
+    specific_dimensions: int = Field(16, ge=2, le=16, description="of s, what only the modality has; small, so that codes are not bypassed")
     specific_dropout: Share = Field(0.5, description="how often an item's whole s is dropped in training")
 
     cooccurrence_window: int = Field(5, ge=1, description="two train items of a user co-occur when at most so many places apart")

@@ -286,7 +286,12 @@ class BehaviourQuantizer(nn.Module):
         return torch.where(encoded.has_content[:, None], mixed, self.normalise(behaviour))
 
     def known_behaviour(
-        self, encoded: Encoded, items: torch.Tensor | None, predict: torch.Tensor | None = None, z: torch.Tensor | None = None
+        self,
+        encoded: Encoded,
+        items: torch.Tensor | None,
+        predict: torch.Tensor | None = None,
+        z: torch.Tensor | None = None,
+        known: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """z': an item's own z, or z^ where it has none, is new, or `predict` says so.
 
@@ -295,10 +300,11 @@ class BehaviourQuantizer(nn.Module):
             items: item_idx, int64 [n]; None for new items.
             predict: bool [n], where to take z^ although z is known; ignored for items without content.
             z: The items' z, float32 [n, d], where it is not to be the model's as it stands; see `cross_fitting.py`.
+            known: Who has one, bool [n]; None = all who have behaviour. The others get z^, with content or without.
         """
         if items is None:
             return encoded.predicted
-        own = self.has_behaviour[items]
+        own = self.has_behaviour[items] if known is None else known
         if predict is not None:
             own = own & ~(predict & encoded.has_content)
         return torch.where(own[:, None], F.embedding(items, self.behaviour) if z is None else z, encoded.predicted)

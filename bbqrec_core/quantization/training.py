@@ -4,10 +4,9 @@
         + l_shared L_shared + l_club L_club + l_beh (a) L_seq + l_beh (b) L_item + l_sem L_sem
 
 with x^_m = D_m([q(b_m); s_m]), L_rec = mean ||x^_m - x~_m||^2 over present modalities (for a modality known by published codes alone, the
-cross-entropy of those codes, mean over levels); L_codebook and L_commit summed over levels,
-averaged over the chains of the fusion, each modality and z; L_reg = ||Z(content) - sg(z)||^2; L_anchor = ||z - z_0||^2; the others
-as `losses.py` states them. During warm-up q is the identity and the bracket is empty. Where the data is behaviour alone, what is left is
-the bracket, L_anchor and L_seq, and f = z.
+cross-entropy of those codes, mean over levels); L_codebook and L_commit summed over levels, averaged over the chains of the fusion, each
+modality and z; L_reg = ||LN(Z(content)) - LN(sg(z))||^2; L_anchor = ||z - z_0||^2; the others as `losses.py` states them. During warm-up q
+is the identity and the bracket is empty. Where the data is behaviour alone, what is left is the bracket, L_anchor and L_seq, and f = z.
 """
 
 import logging
@@ -182,7 +181,7 @@ class Trainer:
     def _training_behaviour(self, encoded: Encoded, items: torch.Tensor) -> torch.Tensor:
         predict = torch.rand(len(items), generator=self.generator).to(self.device) < self.config.predicted_behaviour_share
         z, known = self._in_this_step(F.embedding(items, self.model.behaviour), items)
-        return self.model.known_behaviour(encoded, items, predict | ~known, z)
+        return self.model.known_behaviour(encoded, items, predict, z, known)
 
     def _in_this_step(self, own: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Items' z as this step takes it, float32 [n, d], and whether they have one in it, bool [n].

@@ -18,7 +18,8 @@ import torch
 
 from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
-from bbqrec_core.evaluation.ranking import mask_histories, rank_targets, seen_items
+from bbqrec_core.evaluation.ranking import rank_targets, seen_items
+from bbqrec_core.recommender import mask_seen
 from bbqrec_core.sequence.content import CONTENT
 from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
 
@@ -173,7 +174,7 @@ def ranking_quality(
         for column, weights in enumerate(mixes):
             mixed = mix(scores, weights)
             targets = torch.from_numpy(split.targets[place]).to(mixed.device)
-            masked = mask_histories(mixed, rows.to(mixed.device), seen.to(mixed.device), targets)
+            masked = mask_seen(mixed, rows.to(mixed.device), seen.to(mixed.device))
             above, tied = (count.cpu().numpy() for count in rank_targets(masked, targets))
             sums[column] += expected_ndcg(above, tied, CUT_OFF).sum(), expected_recall(above, tied, CUT_OFF).sum()
     return [(float(ndcg), float(recall)) for ndcg, recall in sums / len(split)]

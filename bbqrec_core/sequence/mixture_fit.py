@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from bbqrec_core.dataset import EvalSplit
+from bbqrec_core.determinism import deterministic_on
 from bbqrec_core.evaluation.metrics import expected_ndcg
 from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn
 from bbqrec_core.sequence.config import COLD_COST
@@ -84,7 +85,8 @@ def fit_helpers(
     prior = None if helpers.knn is None else BehaviourPrior(helpers.knn.to(device), 1.0)
     vectors = helpers.vectors
     tried = [] if vectors is None else [ContentSimilarity(vectors, value, helpers.max_history).to(device) for value in TEMPERATURES]
-    evidence = gather_evidence(valid, score, prior, batch, tried)
+    with deterministic_on(device):
+        evidence = gather_evidence(valid, score, prior, batch, tried)
     mixture, smoothing, content = Mixture(heads), 1.0, None
     if prior is not None:
         weight, smoothing = fit_prior_weight(evidence, heads)
@@ -204,13 +206,12 @@ def per_user_ndcg(evidence: Evidence, mixes: Sequence[tuple[Mixture, float]], ma
     Args:
         evidence: The candidates.
         mixes: Mixture and the prior's smoothing.
-        masked: Leave out items of the history, but never the target.
+        masked: Leave out items that the user has.
 
     Returns:
         float64 [mixes, users].
     """
     closed = ~evidence.real | evidence.seen if masked else ~evidence.real
-    closed[:, 0] = False
     values = np.empty((len(mixes), len(evidence)))
     for row, (mixture, smoothing) in enumerate(mixes):
         scores = mix(evidence.heads, mixture.heads)

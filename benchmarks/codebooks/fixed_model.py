@@ -20,9 +20,10 @@ from bbqrec_core.baselines.sasrec_training import schedule, training_windows
 from bbqrec_core.dataset import PADDING, EvalSplit, SequenceDataset
 from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation.metrics import expected_ndcg
-from bbqrec_core.evaluation.ranking import mask_histories, rank_targets, seen_items
+from bbqrec_core.evaluation.ranking import rank_targets, seen_items
 from bbqrec_core.full_softmax import full_softmax_loss
 from bbqrec_core.progress import track
+from bbqrec_core.recommender import mask_seen
 
 RANKED_AT_ONCE = 512
 CUTOFF = 10
@@ -146,7 +147,7 @@ def ndcg_per_user(model: FixedModel, split: EvalSplit) -> np.ndarray:
         if not torch.isfinite(scores).all():
             raise StageError("The fixed sequence model gives scores that are not finite.", "Its training diverged: look at the IDs.")
         targets = torch.from_numpy(split.targets[place])
-        counts = rank_targets(mask_histories(scores, *seen_items(split, place), targets), targets)
+        counts = rank_targets(mask_seen(scores, *seen_items(split, place)), targets)
         above.append(counts[0].numpy())
         tied.append(counts[1].numpy())
     return expected_ndcg(np.concatenate(above), np.concatenate(tied), CUTOFF)

@@ -58,9 +58,7 @@ def pass_gate(artifact: Artifact, thresholds: GatesConfig, store: ArtifactStore)
     ref = gate_ref(artifact.ref, thresholds)
     with store.locked(ref):  # looked up under it: of two runs that come here at once, one judges and the other recalls
         found = store.lookup(ref)
-        kept = found or _judge(artifact, thresholds, store, ref)
-        records = json.loads((kept.path / RESULT).read_text(encoding="utf-8"))
-    result = GateResult(ref, records, cached=found is not None)
+        result = _read(found or _judge(artifact, thresholds, store, ref), cached=found is not None)
     if result.blockers:
         raise GateError(
             f"The gate of `{artifact.ref.stage}` does not let its output through:\n  " + "\n  ".join(result.blockers),
@@ -68,6 +66,16 @@ def pass_gate(artifact: Artifact, thresholds: GatesConfig, store: ArtifactStore)
             f"The output stays for inspection: bbqrec inspect {artifact.ref}",
         )
     return result
+
+
+def recall_judgement(ref: ArtifactRef, thresholds: GatesConfig, store: ArtifactStore) -> GateResult | None:
+    """What the gate said of an artifact, passing or not; None where nobody has judged it yet."""
+    kept = store.peek(gate_ref(ref, thresholds))
+    return None if kept is None else _read(kept, cached=True)
+
+
+def _read(kept: Artifact, cached: bool) -> GateResult:
+    return GateResult(kept.ref, json.loads((kept.path / RESULT).read_text(encoding="utf-8")), cached)
 
 
 def _judge(artifact: Artifact, thresholds: GatesConfig, store: ArtifactStore, ref: ArtifactRef) -> Artifact:

@@ -17,6 +17,7 @@ from filelock import FileLock
 from bbqrec_core.errors import ServiceError
 from tasks.lifeline import die_with_parent, tethered
 from tasks.services.addresses import HOST, is_healthy
+from tasks.services.prefect_server import serve
 
 SECONDS_TO_START = 120.0
 SECONDS_TO_DELIVER = 5.0
@@ -55,7 +56,7 @@ def _server() -> Iterator[tuple["subprocess.Popen[str]", str]]:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
     address = f"http://{HOST}:{port}/api"
-    environment = {**os.environ, "PREFECT_API_URL": address, "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    environment = {**os.environ, "PREFECT_API_URL": address, "PREFECT__SERVER_EPHEMERAL": "1"}
     command = [sys.executable, "-m", "tasks.services.temporary", str(port)]
     with tethered(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, env=environment) as server:
         yield server, address
@@ -87,10 +88,8 @@ def _deliver() -> None:
 
 def main(port: str, lifeline: str) -> None:
     """The server's process."""
-    import uvicorn
-
     die_with_parent(int(lifeline))
-    uvicorn.run("prefect.server.api.server:create_app", factory=True, host=HOST, port=int(port), log_level="error")
+    serve(int(port), log_level="error")
 
 
 if __name__ == "__main__":

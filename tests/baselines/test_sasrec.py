@@ -248,3 +248,24 @@ def test_codes_carry_what_an_item_alone_cannot(tmp_path: Path) -> None:
     plain = train_sasrec(data, config, 10, seed=1)[1].best_ndcg
     told = train_sasrec(data, config, 10, seed=1, codes=code_rows({"fused": codes}))[1].best_ndcg
     assert told > 1.5 * plain
+
+
+def test_what_train_does_not_have_is_known_by_its_codes(tmp_path: Path) -> None:
+    """A class is followed by the next; the last item of each is in no sequence, and is ranked among those of its class all the same."""
+    rng = np.random.default_rng(0)
+    classes, members = 6, 8
+    number = classes * members
+    starts = list(range(classes)) * 20
+    sequences = [[(first + step) % classes * members + int(rng.integers(members - 1)) for step in range(6)] for first in starts]
+    data = SequenceDataset.load(write_ingest(tmp_path, sequences, number), 10)
+    codes = np.arange(number)[:, None] // members, np.ones(number, dtype=bool)
+    config = SasrecConfig(dimensions=32, heads=1, layers=1, dropout=0.1, epochs=10, patience=10, batch_size=32, learning_rate=0.01)
+    sasrec = train_sasrec(data, config, 10, seed=1, codes=code_rows({"fused": codes}))[0]
+    histories = torch.arange(classes)[:, None] * members
+    scores = sasrec.score(histories)
+    wanted = (torch.arange(classes) + 1) % classes * members + members - 1
+    assert not data.train_counts[wanted.numpy()].any()
+    above = (scores > scores.gather(1, wanted[:, None])).sum(1)
+    assert (above < members).all()  # what is said of a class holds for its new item
+    sasrec.save(tmp_path / sasrec.kind)
+    torch.testing.assert_close(load_recommenders(tmp_path)[0].score(histories), scores)

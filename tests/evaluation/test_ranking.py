@@ -1,14 +1,19 @@
 """Full ranking against a slow one, and its corner cases: ties, masks, repeats, tiny catalogues, users who have seen everything."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from artificial_ingest import write_ingest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bbqrec_core.dataset import PADDING, EvalSplit, pad_left
+from bbqrec_core import schema
+from bbqrec_core.dataset import PADDING, EvalSplit, SequenceDataset, pad_left
 from bbqrec_core.errors import StageError
 from bbqrec_core.evaluation import ranking
 
@@ -59,21 +64,45 @@ def test_equals_a_slow_ranking(case: tuple[Table, EvalSplit], k: int) -> None:
     for row in range(len(split)):
         scores = table.score(torch.from_numpy(split.histories[row : row + 1]))[0].tolist()
         target = int(split.targets[row])
-        seen = set(split.seen_items[split.seen_offsets[row] : split.seen_offsets[row + 1]].tolist()) - {target}
+        seen = set(split.seen_items[split.seen_offsets[row] : split.seen_offsets[row + 1]].tolist())
         for masked in (True, False):
             candidates = [item for item in range(table.n_items) if not (masked and item in seen)]
             ranks, top = rankings[masked].ranks, rankings[masked].top
-            assert ranks.above[row] == sum(scores[item] > scores[target] for item in candidates)
-            assert ranks.tied[row] == sum(scores[item] == scores[target] for item in candidates) - 1
+            if target in candidates:
+                assert ranks.above[row] == sum(scores[item] > scores[target] for item in candidates)
+                assert ranks.tied[row] == sum(scores[item] == scores[target] for item in candidates) - 1
+            else:
+                assert (ranks.above[row], ranks.tied[row]) == (len(candidates), len(seen) - 1)
             best = sorted(candidates, key=lambda item: (-scores[item], item))[:k]
             assert top[row].tolist() == best + [PADDING] * (k - len(best))
 
 
-def test_a_target_in_its_own_history_keeps_its_score() -> None:
+def test_a_target_that_the_user_has_is_missed_where_seen_items_are_masked() -> None:
     table = Table(torch.tensor([[0.1, 0.9, 0.5]] * 4))
     rankings = ranking.rank_split(table, split_of([[1, 2]], [1]), 3)
-    assert (rankings[True].ranks.above[0], rankings[True].ranks.tied[0]) == (0, 0)
-    assert rankings[True].top[0].tolist() == [1, 0, PADDING]
+    assert (rankings[True].ranks.above[0], rankings[True].ranks.tied[0]) == (1, 1)
+    assert rankings[True].top[0].tolist() == [0, PADDING, PADDING]
+    assert (rankings[False].ranks.above[0], rankings[False].ranks.tied[0]) == (0, 0)
+
+
+def test_what_a_user_has_of_the_items_held_out_is_masked_and_nothing_else_of_it() -> None:
+    table = Table(torch.tensor([[5.0, 4.0, 3.0, 2.0]] * 5))
+    split = replace(split_of([[3], [3]], [2, 2]), withheld_offsets=np.array([0, 2, 2]), withheld_items=np.array([0, 1]))
+    assert ranking.rank_split(table, split)[True].ranks.above.tolist() == [0, 2]
+    assert ranking.rank_split(table, split)[False].ranks.above.tolist() == [2, 2]
+    second = ranking.rank_split(table, split.of(np.array([1])))
+    assert second[True].ranks.above.tolist() == [2] and len(split.nobody()) == 0
+
+
+def test_held_out_purchases_are_read_for_those_who_made_them(tmp_path: Path) -> None:
+    ingest = write_ingest(tmp_path, [[0, 1, 2, 3], [4, 1, 2, 0]], 6)
+    columns = {schema.USER_IDX: [1, 0, 1], schema.ITEM_IDX: [5, 4, 3], "part": ["held_out", "train", "held_out"]}
+    pq.write_table(pa.table(columns), ingest / "interactions.parquet")
+    test = SequenceDataset.load(ingest, 2).test
+    rows, items = ranking.seen_items(test, slice(0, 2))
+    pairs = sorted(zip(rows.tolist(), items.tolist(), strict=True))
+    assert pairs == [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (1, 3), (1, 4), (1, 5)]
+    assert test.histories.tolist() == [[1, 2], [1, 2]]
 
 
 def test_user_who_has_seen_all_but_the_target() -> None:

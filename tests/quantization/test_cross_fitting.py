@@ -52,9 +52,9 @@ def test_a_step_takes_the_sequences_and_the_z_of_one_fold_and_all_come_in_turn(c
         foretold.append(sequences)
         return sequence_loss(sequences)
 
-    def watched_behaviour(encoded, items, predict, z):
-        taken.append((items, predict, z.detach() - model.behaviour[items].detach()))
-        return known_behaviour(encoded, items, predict, z)
+    def watched_behaviour(encoded, items, predict, z, known):
+        taken.append((items, known, z.detach() - model.behaviour[items].detach()))
+        return known_behaviour(encoded, items, predict, z, known)
 
     monkeypatch.setattr(trainer, "_sequence_loss", watched_loss)
     monkeypatch.setattr(model, "known_behaviour", watched_behaviour)
@@ -65,11 +65,21 @@ def test_a_step_takes_the_sequences_and_the_z_of_one_fold_and_all_come_in_turn(c
         [fold] = set(cross.folds[foretold[-1]].tolist())
         folds.append(fold)
         assert len(taken) == 2, "of the items, and of the sequences' items"
-        for items, predict, shift in taken:
+        for items, known, shift in taken:
             torch.testing.assert_close(shift, cross.shifts[fold, items], atol=1e-6, rtol=0)
-            assert bool(predict[~cross.known[fold, items]].all()), "who has no behaviour among the others is foretold from content"
+            assert not known[~cross.known[fold, items]].any(), "who has no behaviour among the others has none in this step"
     assert sorted(folds) == list(range(FOLDS))
     assert sorted(np.concatenate(foretold).tolist()) == trainer.sequences.tolist()
+
+
+def test_who_has_no_behaviour_in_a_step_has_none_without_content_either(catalogue, tmp_path):
+    trainer = make_trainer(catalogue, tmp_path)
+    items, known = torch.arange(4), torch.tensor([True, False, True, False])
+    encoded = trainer._encode(items)
+    bare = replace(encoded, has_content=torch.zeros(4, dtype=torch.bool), predicted=torch.zeros_like(encoded.predicted))
+    z = torch.ones_like(encoded.predicted)
+    found = trainer.model.known_behaviour(bare, items, torch.ones(4, dtype=torch.bool), z, known)
+    torch.testing.assert_close(found, z * known[:, None])
 
 
 def test_more_folds_than_users(tmp_path):

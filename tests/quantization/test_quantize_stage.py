@@ -253,7 +253,9 @@ def test_sequences_of_one_item_train_too(catalogue, changed, tmp_path):
     assert statistics["distinct_ids"] == n and statistics["nan_losses"] == 0
 
 
-@pytest.mark.parametrize("fields", [{"codebook_sizes": [8, 8]}, {"codebook_sizes": [8, 8, 1]}, {"specific_dimensions": 17}])
+@pytest.mark.parametrize(
+    "fields", [{"codebook_sizes": [8, 8]}, {"codebook_sizes": [8, 8, 1]}, {"specific_dimensions": 17}, {"specific_dimensions": 1}]
+)
 def test_profile_refuses_what_the_method_rules_out(fields):
     with pytest.raises(ValidationError):
         QuantizationConfig(**fields)

@@ -46,6 +46,17 @@ def test_a_page_of_another_origin_cannot_speak_to_prefect(servers: Installation,
         assert answer.headers["Access-Control-Allow-Origin"] is None, "the page cannot read its token"
 
 
+@pytest.mark.parametrize("path", ["csrf-token?client=page", "health"])
+def test_a_page_whose_name_is_made_to_stand_for_this_machine_cannot_either(servers: Installation, path: str) -> None:
+    told = {"Host": f"shop.example:{servers.prefect_port}"}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(f"{servers.api}/{path}", headers=told), timeout=30)
+    assert refused.value.code == 400
+    by_name = urllib.request.Request(f"http://localhost:{servers.prefect_port}/api/{path}")
+    with urllib.request.urlopen(by_name, timeout=30) as answer:
+        assert answer.status == 200
+
+
 def test_a_wrong_override_is_refused_before_a_run_exists(servers: Installation) -> None:
     refused = servers.prefect("deployment", "run", "retrain/by_hand", "-p", 'overrides={"sequence": {"epochz": 2}}')
     assert refused.returncode != 0

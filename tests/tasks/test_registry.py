@@ -1,6 +1,7 @@
 """Which version serves: promotion, challengers, rollback, and swaps cut in the middle, in a real registry."""
 
 import math
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,6 +11,7 @@ from bbqrec_core.store import ArtifactRef
 from tasks.register import (
     CHALLENGER,
     CHAMPION,
+    HELD_OUT_TAG,
     PREVIOUS,
     SWAPPING,
     UNTIL_TAG,
@@ -21,7 +23,7 @@ from tasks.register import (
     serving_artifacts,
     swap_champion,
 )
-from tasks.tracking import connect
+from tasks.tracking import PARTIAL_TAG, connect
 
 NAME = "bbqrec-registry-test"
 
@@ -37,6 +39,7 @@ def client(tmp_path, monkeypatch):
 def facts(fingerprint, score, data="d1", lift=2.0):
     return {
         "bbqrec.fingerprint": fingerprint,
+        "bbqrec.code": "1",
         "bbqrec.data": data,
         "bbqrec.test_ndcg_at_10": str(score),
         "bbqrec.test_ndcg_over_popularity": str(lift),
@@ -79,6 +82,19 @@ def test_older_data_never_replaces_the_champion(client, tmp_path, until, expecte
         known = {**facts(f"f{number}", 0.1 + number, data=f"d{number}"), UNTIL_TAG: end}
         alias = promote(client, NAME, client.create_model_version(NAME, tmp_path.as_uri(), tags=known), known)
     assert alias == expected
+
+
+@pytest.mark.parametrize("tag", [PARTIAL_TAG, HELD_OUT_TAG])
+def test_what_was_not_shown_all_of_its_data_does_not_replace_what_was(client, tmp_path, tag):
+    def added(fingerprint, score, *tags):
+        known = {**facts(fingerprint, score, data=fingerprint), **dict.fromkeys(tags, "true")}
+        return client.create_model_version(NAME, tmp_path.as_uri(), tags=known), known
+
+    assert promote(client, NAME, *added("f1", 0.1, tag)) == CHAMPION  # there is no other
+    assert promote(client, NAME, *added("f2", 0.1, tag)) == CHAMPION
+    assert promote(client, NAME, *added("f3", 0.05)) == CHAMPION
+    assert promote(client, NAME, *added("f4", 0.2, tag)) == CHALLENGER
+    assert aliases(client) == {CHAMPION: 3, PREVIOUS: 2, CHALLENGER: 4}
 
 
 def test_whoever_finds_anything_is_ahead_of_popularity_that_finds_nothing():
@@ -145,12 +161,25 @@ def test_nothing_to_roll_back_to(client, tmp_path):
     assert swap_champion(NAME) is None and swap_champion("no-such-model") is None
 
 
-def test_a_version_is_found_by_its_fingerprint(client, tmp_path):
+def test_a_version_is_found_by_its_fingerprint_and_code(client, tmp_path):
     add(client, tmp_path, "f1", 0.1)
     add(client, tmp_path, "f2", 0.1)
-    found = find_version(client, NAME, "f2")
+    found = find_version(client, NAME, "f2", "1")
     assert found is not None and int(found.version) == 2
-    assert find_version(client, NAME, "f3") is None
+    assert find_version(client, NAME, "f3", "1") is None
+    assert find_version(client, NAME, "f2", "2") is None  # what it carries is of before
+
+
+def test_a_version_whose_files_are_gone_is_none(client, tmp_path):
+    for folder in ("gone", "there"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "MLmodel").touch()
+        add(client, tmp_path / folder, "f1", 0.1)
+    assert int(find_version(client, NAME, "f1", "1").version) == 1
+    shutil.rmtree(tmp_path / "gone")
+    assert int(find_version(client, NAME, "f1", "1").version) == 2
+    shutil.rmtree(tmp_path / "there")
+    assert find_version(client, NAME, "f1", "1") is None
 
 
 def test_what_versions_with_an_alias_were_made_from_is_known(client, tmp_path):

@@ -1,13 +1,70 @@
-"""MLflow's database in the home folder, when several runs open it at once."""
+"""MLflow's database in the home folder, when several runs open it at once; and what runs tell it, when it cannot listen."""
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from tasks.tracking import connect, own_database
+from bbqrec_core.profile import load_profile
+from bbqrec_core.store import Artifact, ArtifactRef
+from tasks import tracking
+from tasks.plan import PlannedStage
+from tasks.runner import STATISTICS
+from tasks.stages import BY_NAME
+from tasks.tracking import PipelineTracking, connect, own_database
+
+PROFILE = load_profile("demo")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("BBQREC_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def test_an_experiment_that_was_deleted_is_restored(home, caplog):
+    first = PipelineTracking(PROFILE)
+    run = first.open_parent()
+    first.close()
+    experiment = first.client().get_run(run).info.experiment_id
+    first.client().delete_experiment(experiment)
+    second = PipelineTracking(PROFILE)
+    assert second.client().get_run(second.open_parent()).info.experiment_id == experiment
+    assert "restored" in caplog.text
+
+
+def test_what_could_not_be_told_is_told_by_the_next_run(home, monkeypatch):
+    ref = ArtifactRef(stage="prior", fingerprint="f1")
+    manifest = {"statistics": {"trials": 7}, "seconds": 1.5, "profile": {"seed": 3}}
+    (home / "prior").mkdir()
+    (home / "prior" / "manifest.json").write_text(json.dumps(manifest))
+    pq.write_table(pa.Table.from_pylist([manifest["statistics"]]), home / "prior" / STATISTICS)
+    planned, artifact = PlannedStage(BY_NAME["prior"], ref, {}, {}), Artifact(ref, home / "prior", manifest)
+
+    def unplugged(*_):
+        raise ConnectionError("unplugged")
+
+    with monkeypatch.context() as patched, pytest.raises(ConnectionError):
+        pipeline = PipelineTracking(PROFILE)
+        pipeline.open_parent()
+        with pipeline.stage(planned) as stage:
+            patched.setattr(tracking, "_log_curves", unplugged)
+            stage.made(artifact)
+    for expected in (True, False):
+        pipeline = PipelineTracking(PROFILE)
+        with pipeline.stage(planned) as stage:
+            assert stage.found(artifact) is expected
+            assert (stage.run is not None) is expected
+        if stage.run:
+            run = pipeline.client().get_run(stage.run)
+            assert run.info.status == "FINISHED" and run.data.params == {"seed": "3"}
+            assert run.data.metrics == {"seconds": 1.5, "trials": 7.0}
 
 
 def test_the_first_runs_of_a_home_may_begin_at_once(tmp_path):

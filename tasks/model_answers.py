@@ -1,0 +1,43 @@
+"""The other end of `model_process.py`: loads registered models and answers, a line of JSON for each line of JSON.
+
+It imports nothing that a model carries, `bbqrec_core` or `serving`: MLflow puts a model's own code first on the path when it loads it.
+"""
+
+import json
+import sys
+from typing import Any, TextIO
+
+from tasks.lifeline import die_with_parent
+
+
+def main(lifeline: str) -> None:
+    """Answer requests until there are no more."""
+    die_with_parent(int(lifeline))
+    answers, sys.stdout = sys.stdout, sys.stderr  # what models and libraries print is no answer
+    _serve(sys.stdin, answers)
+
+
+def _serve(requests: TextIO, answers: TextIO) -> None:
+    import mlflow
+    import pandas as pd
+
+    model: Any = None
+    for line in requests:
+        request = json.loads(line)
+        answer: dict[str, Any] = {}
+        try:
+            if "load" in request:
+                model = mlflow.pyfunc.load_model(request["load"])
+            else:
+                found = model.predict(pd.DataFrame({"history": request["histories"]}), params={"k": request["k"]})
+                answer = {"answers": found.to_dict("records")}
+        except mlflow.MlflowException as error:
+            answer = {"problem": error.message}
+        except Exception as error:
+            answer = {"problem": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
