@@ -19,7 +19,7 @@ class GatesConfig(Section):
     min_kcore_kept_share: Share = Field(0.0, description="warning: interactions that the k-core leaves, of those it began with")
     min_sequence_median: int = Field(3, ge=1, description="warning: median number of interactions of a user")
     min_days: float = Field(0.0, ge=0, description="warning: days from the first interaction to the last; 0 where a source has no times")
-    max_tied_target_share: Share = Field(1.0, description="warning: users whose last interaction ties in time with another")
+    max_tied_target_share: Share = Field(1.0, description="warning: test targets that tie in time with another interaction of their user")
     min_text_share: Share = Field(0.9, description="critical: items with text")
     max_unknown_item_share: Share = Field(
         0.95, description="warning: items that the metadata does not know; 0 where the profile names no metadata"

@@ -47,7 +47,7 @@ def random_histories(users: int, n_items: int, seed: int) -> torch.Tensor:
 
 
 def make_model(codes: torch.Tensor, seed: int) -> SequenceModel:
-    """The sequence model over a catalogue, as wide as the shipped profiles have it, with random weights."""
+    """The sequence model over one ID an item, as wide as the shipped profiles have it, not reweighted; its weights are random."""
     torch.manual_seed(seed)
     everything = torch.ones(len(codes), dtype=torch.bool)
     catalogue = Catalogue({"fused": codes}, {"fused": everything}, {"fused": torch.zeros(len(codes), 4)}, everything)

@@ -18,7 +18,19 @@ import torch
 from bbqrec_core.sequence.config import SequenceConfig
 from benchmarks import command
 from benchmarks.machine import count_threads, describe_machine
-from benchmarks.random_catalogue import CODES, HISTORY, LEVELS, K, make_model, parse_search, random_histories, random_ids, score_all, search
+from benchmarks.random_catalogue import (
+    AT_A_TIME,
+    CODES,
+    HISTORY,
+    LEVELS,
+    K,
+    make_model,
+    parse_search,
+    random_histories,
+    random_ids,
+    score_all,
+    search,
+)
 from benchmarks.t5 import allowed_by_prefix, generate, make_peer
 from cli import environment
 
@@ -94,8 +106,10 @@ def report(rates: dict[str, float], arguments: argparse.Namespace, nodes: int) -
     ]
     parts = [
         f"# Search, measured\n\n{describe_machine(count_threads(torch.get_num_threads()))}",
-        f"{arguments.items:,} items, {LEVELS} levels of {CODES} codes, {nodes:,} nodes; histories of {HISTORY}, beams of "
-        f"{arguments.beams}, {K} items wanted; medians of {arguments.rounds} rounds.",
+        f"{arguments.items:,} items, {LEVELS} levels of {CODES} codes, {nodes:,} nodes; histories of {HISTORY}, "
+        f"beams of {arguments.beams}, {K} items wanted; {arguments.users:,} users in batches of {AT_A_TIME}, of T5 "
+        f"{arguments.peer_users:,} at once; medians of {arguments.rounds} rounds. "
+        "Ours knows items by one ID each and is not reweighted, as T5.",
         "\n".join(lines),
         "## Targets",
         "\n".join(verdicts),

@@ -91,8 +91,8 @@ def _measure(arguments: argparse.Namespace, inputs: dict[str, Path], data: Seque
             helpers = load_helpers(profile.sequence, inputs)
             for vectors in (None,) if helpers.vectors is None else (None, helpers.vectors):
                 mixed = SasrecWithPrior.fit(sasrec, Helpers(knn, vectors, section.max_history), valid)
-                if vectors is None or mixed.content is not None:  # else it is the one without, again
-                    yield mixed.name, _rank(mixed, data)
+                # Where the fit turns content down it is the one without, again; its row is a mean over all seeds all the same.
+                yield f"{sasrec.name} and prior{'' if vectors is None else ' and content'}", _rank(mixed, data)
 
 
 def _train(profile: Profile, inputs: dict[str, Path], data: SequenceDataset) -> SequenceRecommender:

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--drop", type=float, default=0.05, help="share of the interactions, the last ones in time, that yesterday lacks")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        days = make_days(load_profile(arguments.profile), Path(name), arguments.drop)
+        days = make_days(load_profile(arguments.profile, given(parse_overrides(arguments.overrides))), Path(name), arguments.drop)
         print(f"| profile | start | churn by prefix | {' | '.join(FIGURES)} |", flush=True)
         found: dict[str, list[Statistics]] = {}
         for seed in range(1, arguments.seeds + 1):

@@ -28,6 +28,7 @@ PLUMBING = {
     "bbqrec_core/home.py": "where the state lies",
     "bbqrec_core/store.py": "how outputs are kept, whatever is in them",
     "tasks/plan.py": "which output is whose",
+    "tasks/stages.py": "which stages there are; a version is in its stage's fingerprint",
     "tasks/runner.py": "how a stage is called",
     "tasks/gates/gate.py": "what is thought of a finished output",
     "tasks/services/addresses.py": "where servers are",

@@ -55,7 +55,7 @@ STAGES = (
     ),
     Stage(
         "ingest",
-        version=4,
+        version=5,
         entry="bbqrec_core.ingest.stage:run",
         inputs=("shop",),
         sections=(
@@ -73,7 +73,7 @@ STAGES = (
     ),
     Stage(
         "embed",
-        version=2,
+        version=3,
         entry="bbqrec_core.embedding.stage:run",
         inputs=("shop", "ingest"),
         sections=("embedding", "source.kind", "source.images"),
@@ -149,7 +149,7 @@ STAGES = (
     ),
     Stage(
         "report",
-        version=6,
+        version=7,
         entry="bbqrec_core.report.stage:run",
         inputs=("shop", "ingest", "embed", "quantize", "prior", "train", "refit", "baselines", "evaluate"),
         sections=(

@@ -21,7 +21,7 @@ from bbqrec_core.embedding.config import ImageEncoderConfig
 from bbqrec_core.embedding.devices import quiet_libraries, state_sha256
 from bbqrec_core.embedding.weights import OPEN_CLIP_MARK, EncoderFiles, find_image_encoder
 from bbqrec_core.errors import StageError
-from bbqrec_core.ingest.images import MAX_FILE_BYTES
+from bbqrec_core.pictures import DECODER_ERRORS, MAX_FILE_BYTES, in_rgb
 
 log = logging.getLogger(__name__)
 
@@ -143,22 +143,14 @@ def read_image(path: Path, max_pixels: int, sha256: str | None = None) -> Image.
                     raise UnreadableImageError(f"{pixels:,} pixels are more than embedding.image.max_pixels ({max_pixels:,})")
                 image.verify()
             with Image.open(io.BytesIO(content)) as image:  # verify() leaves an image that cannot be decoded
-                return image.convert("RGB")
+                return in_rgb(image)
     except UnreadableImageError:
         raise
     except UnidentifiedImageError:
         raise UnreadableImageError("is no picture that can be read") from None
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(str(error)) from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        TypeError,
-        OverflowError,
-    ) as error:  # what Pillow's decoders raise on bad bytes
+    except DECODER_ERRORS as error:
         raise UnreadableImageError(f"cannot be decoded ({type(error).__name__}: {error})") from error
 
 

@@ -6,6 +6,7 @@ Pictures are only looked at: what an encoder sees is the embedding's business.
 import hashlib
 import io
 import logging
+import posixpath
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +16,13 @@ from pathlib import Path
 from PIL import Image
 
 from bbqrec_core.ingest.pictures import picture_names
-from bbqrec_core.ingest.sources import picture_files
+from bbqrec_core.ingest.sources import PICTURE_EXTENSIONS, picture_files
+from bbqrec_core.pictures import DECODER_ERRORS, MAX_FILE_BYTES, in_rgb
 from bbqrec_core.progress import track
 
 log = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP")
-MAX_FILE_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,33 @@ def find_images(folder: Path, items: Iterable[tuple[str, str | None]], max_pixel
         workers: Threads.
 
     Returns:
-        One entry per item that has a file, in the order of `items`.
+        One entry per item that has a file, or whose source names one that is not there, in the order of `items`.
     """
-    names = {path.relative_to(folder).as_posix() for path in picture_files(folder)}
+    names: dict[str, str] = {}
+    for found in sorted(path.relative_to(folder).as_posix() for path in picture_files(folder)):
+        names.setdefault(_comparable(found), found)
     wanted = [(item_id, name) for item_id, path in items if (name := _first(item_id, path, names)) is not None]
+    there = set(names.values())
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        checks = pool.map(lambda pair: _check(folder, pair[0], pair[1], max_pixels), wanted)
+        checks = pool.map(lambda pair: _check(folder, pair[0], pair[1], max_pixels) if pair[1] in there else _missing(*pair), wanted)
         return list(track(checks, "checking pictures", total=len(wanted), unit="pictures"))
 
 
-def _first(item_id: str, path: str | None, names: set[str]) -> str | None:
-    if path is not None:
-        return path if path in names else None
-    return next((name for name in picture_names(item_id) if name in names), None)
+def _first(item_id: str, path: str | None, names: dict[str, str]) -> str | None:
+    """The name of an item's picture as the folder has it, or as the source does if the folder has none; None where nobody names one."""
+    if path:
+        return names.get(_comparable(posixpath.normpath(path)), path)
+    return next((names[name] for name in picture_names(item_id) if name in names), None)
+
+
+def _missing(item_id: str, name: str) -> ItemImage:
+    return ItemImage(item_id, name, None, f"the folder has no picture ({', '.join(PICTURE_EXTENSIONS)}) of that name")
+
+
+def _comparable(name: str) -> str:
+    """A name with its extension in small letters: cameras write .JPG."""
+    stem, extension = posixpath.splitext(name)
+    return stem + extension.lower()
 
 
 def _check(folder: Path, item_id: str, name: str, max_pixels: int) -> ItemImage:
@@ -90,11 +105,11 @@ def picture_problem(data: bytes, max_pixels: int) -> str | None:
                 width, height = image.size
                 if width * height > max_pixels:
                     return f"{width} x {height} pixels are more than {max_pixels:,}"
-                image.load()
+                in_rgb(image)  # as the encoder will have it: some damage shows only then
     except Image.UnidentifiedImageError:
         return "not a picture that can be read"
     except Image.DecompressionBombError:
         return f"more than {max_pixels:,} pixels"
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError) as error:  # what Pillow's decoders raise
+    except DECODER_ERRORS as error:
         return f"cannot be decoded ({type(error).__name__})"
     return None

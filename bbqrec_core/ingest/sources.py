@@ -71,7 +71,7 @@ class SourceFiles:
 def picture_files(folder: Path) -> Iterator[Path]:
     """The pictures in a folder and below. A name that is not UTF-8 cannot be any item's: it is passed over."""
     for path in folder.rglob("*"):
-        if path.suffix in PICTURE_EXTENSIONS and path.is_file():
+        if path.suffix.lower() in PICTURE_EXTENSIONS and path.is_file():
             try:
                 str(path).encode()
             except UnicodeEncodeError:

@@ -95,7 +95,7 @@ def _ingest(context: StageContext, database: Database, files: SourceFiles) -> St
     statistics = account(database, books, rounds, kept, below, config.deduplicate)
     statistics |= {"has_times": has_times, **moments, "images_unreadable": sum(image.problem is not None for image in images)}
     if not has_times:
-        statistics |= {"first_timestamp": None, "last_timestamp": None, "ends_before_1990": 0}
+        statistics |= {"first_timestamp": None, "last_timestamp": None, "ends_before_1990": 0, "days": 0.0}
     return statistics
 
 

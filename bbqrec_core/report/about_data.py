@@ -79,7 +79,7 @@ def _facts(interactions: pa.Table, n_items: int, lengths: np.ndarray, statistics
         facts.append(Fact(f"{date(times['min'])} to {date(times['max'])}", "first and last interaction, UTC"))
     tied = statistics.get("tied_target_share")
     if tied is not None:
-        facts.append(Fact(share(tied), "of last interactions tie in time", "their order is decided by a seeded hash"))
+        facts.append(Fact(share(tied), "of test targets tie in time with another interaction", "their order is decided by a seeded hash"))
     return facts
 
 

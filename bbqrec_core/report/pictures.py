@@ -15,6 +15,7 @@ from PIL import Image
 from bbqrec_core.errors import SourceError
 from bbqrec_core.ingest.config import SourceConfig
 from bbqrec_core.ingest.sources import image_folder
+from bbqrec_core.pictures import DECODER_ERRORS, DEEP_GREY, in_rgb
 
 JPEG_QUALITY = 78
 BACKGROUND = (255, 255, 255)
@@ -72,7 +73,7 @@ class Pictures:
                 log.warning("%s has changed since it was read: not shown in the report.", path.name)
                 return ""
             uri = f"data:image/jpeg;base64,{base64.b64encode(_thumbnail(content, 2 * self.pixels)).decode('ascii')}"
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises on damaged files
+        except (*DECODER_ERRORS, Image.DecompressionBombError) as error:
             log.warning("%s cannot be shown in the report: %s", path.name, error)
             return ""
         if self.taken + len(uri) > self.budget:
@@ -87,7 +88,7 @@ class Pictures:
 def _thumbnail(content: bytes, pixels: int) -> bytes:
     with Image.open(io.BytesIO(content)) as picture:
         picture.draft("RGB", (pixels, pixels))
-        small = picture.convert("RGBA")
+        small = (in_rgb(picture) if picture.mode in DEEP_GREY else picture).convert("RGBA")
     small.thumbnail((pixels, pixels))
     flat = Image.new("RGB", small.size, BACKGROUND)
     flat.paste(small, mask=small.getchannel("A"))

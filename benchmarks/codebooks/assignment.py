@@ -1,7 +1,8 @@
 """IDs for a million new items, in a process of their own: greatest memory, and speed beside the encoders' own matrix products.
 
-The floor is what nobody who encodes can do without: the products of the encoders' weights with the same batches of the same features, by
-the same threads, and nothing else. It takes turns with assignment. Run as a module this is that process.
+The floor is what whoever encodes has to do: the products of both encoders' weights with the same batches of the same features, by the
+same threads, and nothing else. It takes turns with assignment, which itself needs B alone: B's own products are told beside it. Run as a
+module this is that process.
 """
 
 import json

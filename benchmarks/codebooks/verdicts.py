@@ -195,7 +195,7 @@ def _assignment(assigned: Assigned) -> str:
 
 
 def _verdicts_on_assignment(assigned: Assigned) -> list[str]:
-    share = assigned.floor_seconds / assigned.coding_seconds
+    share, alone = (seconds / assigned.coding_seconds for seconds in (assigned.floor_seconds, assigned.aligned_seconds))
     peak = assigned.peak_bytes / 2**30
     return [
         command.verdict(assigned.distinct == assigned.items, f"{assigned.distinct:,} distinct IDs for {assigned.items:,} items"),
@@ -204,7 +204,8 @@ def _verdicts_on_assignment(assigned: Assigned) -> list[str]:
         ),
         command.verdict(
             share >= LEAST_OF_FLOOR,
-            f"features become codes at {share:.0%} of the speed of the encoders' own matrix products, at least {LEAST_OF_FLOOR:.0%}",
+            f"features become codes at {share:.0%} of the speed of the encoders' own matrix products, at least {LEAST_OF_FLOOR:.0%} "
+            f"(of those of B alone, which are all that codes depend on: {alone:.0%})",
         ),
     ]
 

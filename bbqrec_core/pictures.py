@@ -1,0 +1,21 @@
+"""Decoding pictures from anywhere: what damaged bytes raise, and what every mode becomes."""
+
+import numpy as np
+from PIL import Image
+
+MAX_FILE_BYTES = 1 << 26
+DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError, AssertionError)
+"""What Pillow's decoders raise on bytes that are no sound picture."""
+DEEP_GREY = ("I", "I;16", "I;16B", "I;16L")
+"""Modes of 16 bits a pixel, which Pillow would cut at 255 and not scale: nearly every such picture would be white."""
+
+
+def in_rgb(image: Image.Image) -> Image.Image:
+    """Decode a picture to 8-bit RGB; of a moving one the first frame.
+
+    Raises:
+        DECODER_ERRORS: It is damaged.
+    """
+    if image.mode in DEEP_GREY:
+        image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
+    return image.convert("RGB")
