@@ -1,5 +1,6 @@
 """`bbqrec recommend`: ask a registered model."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,16 +26,16 @@ def recommend(
     output: Annotated[Path | None, typer.Option("--all", help="write everybody's recommendations to this Parquet file instead")] = None,
 ) -> None:
     """Show what PROFILE's registered model recommends, for some users or for a history of your own."""
-    from cli.overrides import parse_overrides
+    from cli.overrides import as_options, parse_overrides
     from flows.parameters import resolve
     from tasks.recommend import ask, known_histories, recommend_to_file, registered_model, require_place
 
-    loaded = resolve(profile, parse_overrides(set_))
+    loaded, run = resolve(profile, parse_overrides(set_)), f"bbqrec run {shlex.join([profile, *as_options(set_)])}"
     if output is not None:
         require_place(output)
-    with registered_model(loaded, alias, profile) as model:
+    with registered_model(loaded, alias, run) as model:
         if output is not None:
-            histories = known_histories(model, loaded, profile)
+            histories = known_histories(model, loaded, run)
             with writing(output):
                 rows = recommend_to_file(histories, model, k, output)
             out.print(f"Wrote {rows:,} users' recommendations to {output}", soft_wrap=True)
@@ -42,7 +43,7 @@ def recommend(
         if history is not None:
             requests = {"your history": [item.strip() for item in history.split(",") if item.strip()]}
         else:
-            requests = _known(user, known_histories(model, loaded, profile), loaded)
+            requests = _known(user, known_histories(model, loaded, run), loaded)
         answers = ask(model, list(requests.values()), k)
     for (one, items), answer in zip(requests.items(), answers, strict=True):
         _show(one, items, answer, model.titles)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bbqrec_core.store import Artifact
     from tasks.gates.gate import GateResult
 
-GONE = "gone from the registry"
+AGAIN = "gone from the registry, or nothing serves"
 
 
 def status(
@@ -46,7 +46,7 @@ def status(
         if name == "ingest":
             ingested = statistics
         standing = _standing(artifact) if name == "register" else ""
-        state = "to do again" if standing == GONE else "done"
+        state = "to do again" if standing == AGAIN else "done"
         table.add_row(name, planned.ref.fingerprint, state, _gate(judgement), headline(name, statistics, standing))
         if judgement is not None:
             blockers += judgement.blockers
@@ -78,9 +78,9 @@ def _standing(artifact: "Artifact") -> str:
     statistics = artifact.manifest["statistics"]
     try:
         if not registration_holds(artifact):
-            return GONE
+            return AGAIN
         return present_alias(str(statistics["model_name"]), int(statistics["version"])) or WITHOUT_ALIAS
     except ServiceError:
         return "MLflow does not answer"
     except MlflowException:
-        return GONE
+        return AGAIN

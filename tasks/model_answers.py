@@ -5,9 +5,13 @@ It imports nothing that a model carries, `bbqrec_core` or `serving`: MLflow puts
 
 import json
 import sys
+import traceback
 from typing import Any, TextIO
 
 from tasks.lifeline import die_with_parent
+
+REFUSAL = "INVALID_PARAMETER_VALUE"
+"""What MLflow says, and our models, of a request that does not fit."""
 
 
 def main(lifeline: str) -> None:
@@ -32,9 +36,10 @@ def _serve(requests: TextIO, answers: TextIO) -> None:
                 found = model.predict(pd.DataFrame({"history": request["histories"]}), params={"k": request["k"]})
                 answer = {"answers": found.to_dict("records")}
         except mlflow.MlflowException as error:
-            answer = {"problem": error.message}
+            answer = {"problem": error.message, "refused": error.error_code == REFUSAL}
         except Exception as error:
-            answer = {"problem": f"{type(error).__name__}: {error}"}
+            traceback.print_exc()
+            answer = {"problem": f"{type(error).__name__}: {error}", "refused": False}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

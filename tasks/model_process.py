@@ -16,7 +16,11 @@ from tasks.tracking import tracking_uri
 
 
 class ModelFailure(Exception):
-    """A model that does not load, refuses a request, or whose process ended; says why."""
+    """A model that does not load, fails, or whose process ended; says why."""
+
+
+class ModelRefusal(ModelFailure):
+    """A request that does not fit, in the model's own words."""
 
 
 class ModelProcess:
@@ -44,7 +48,8 @@ class ModelProcess:
             k: How many items each.
 
         Raises:
-            ModelFailure: The model refuses, or fails.
+            ModelRefusal: The request does not fit.
+            ModelFailure: The model fails, or its process ends.
         """
         return self._exchange({"histories": [list(history) for history in histories], "k": k})["answers"]
 
@@ -60,7 +65,7 @@ class ModelProcess:
             raise ModelFailure(f"its process ended with exit code {self._process.wait()}")
         answer = json.loads(line)
         if "problem" in answer:
-            raise ModelFailure(answer["problem"])
+            raise (ModelRefusal if answer["refused"] else ModelFailure)(answer["problem"])
         return answer
 
 

@@ -21,7 +21,7 @@ from bbqrec_core.home import home_folder
 from bbqrec_core.profile import Profile
 from bbqrec_core.store import ArtifactRef, ArtifactStore
 from serving.limits import MAX_HISTORY
-from tasks.model_process import ModelFailure, ModelProcess, model_process
+from tasks.model_process import ModelFailure, ModelProcess, ModelRefusal, model_process
 from tasks.plan import make_plan
 from tasks.register import ARTIFACT_TAG
 from tasks.tracking import connect
@@ -47,13 +47,13 @@ class RegisteredModel:
 
 
 @contextmanager
-def registered_model(profile: Profile, alias: str, argument: str | None = None) -> Iterator[RegisteredModel]:
+def registered_model(profile: Profile, alias: str, run: str) -> Iterator[RegisteredModel]:
     """Load a registered version by its alias; it is there until the block ends.
 
     Args:
         profile: Whose model.
         alias: champion, challenger or previous, or one that somebody set by hand.
-        argument: The profile as the user named it, for the way out of an error; its name where it is not given.
+        run: The command that makes it, for the way out of an error.
 
     Raises:
         ServiceError: There is none, it cannot be loaded, or MLflow cannot be reached.
@@ -61,7 +61,7 @@ def registered_model(profile: Profile, alias: str, argument: str | None = None) 
     client = connect()
     import mlflow
 
-    name, make = profile.model_name, f"Make it: bbqrec run {shlex.quote(argument or profile.name)}"
+    name, make = profile.model_name, f"Make it: {run}"
     if not client.search_registered_models(f"name = '{name}'"):
         raise ServiceError(f"There is no registered model {name} yet.", make)
     aliases = client.get_registered_model(name).aliases
@@ -95,28 +95,30 @@ def ask(model: RegisteredModel, histories: list[list[str]], k: int) -> list[dict
     """Ask a model for its recommendations: per history items, scores, unknown (see `serving/model.py`).
 
     Raises:
-        ServiceError: The model refuses the request.
+        ServiceError: The model refuses the request, or fails.
     """
     try:
         return model.process.ask(histories, k)
-    except ModelFailure as error:
+    except ModelRefusal as error:
         raise ServiceError(f"{model.uri} refuses the request: {error}", "Correct it, and ask again.") from None
+    except ModelFailure as error:
+        raise ServiceError(f"{model.uri} fails: {error}", "See the lines above; `bbqrec doctor` looks at memory and versions.") from None
 
 
-def known_histories(model: RegisteredModel, profile: Profile, argument: str | None = None) -> dict[str, list[str]]:
+def known_histories(model: RegisteredModel, profile: Profile, run: str) -> dict[str, list[str]]:
     """Every user's sequence of item IDs, in time order, by the shop's user ID; of very long ones the most recent part.
 
     Args:
         model: Users are those of the data that it has learned from, while that is in the store.
         profile: Where it is not, those of the profile's data as it stands now.
-        argument: The profile as the user named it, for the way out of an error.
+        run: The command that makes it, for the way out of an error.
 
     Raises:
         SourceError: The raw files are missing, which name the data that users are looked up in.
         ArtifactError: The profile as it stands now was never run.
     """
     learned_from = None if model.ingest is None else ArtifactStore(home_folder()).lookup(model.ingest)
-    folder = _ingest(profile, argument or profile.name) if learned_from is None else learned_from.path
+    folder = _ingest(profile, run) if learned_from is None else learned_from.path
     table = pq.read_table(folder / "interactions.parquet", columns=[schema.USER_ID, schema.ITEM_ID, "position"])
     table = table.sort_by([(schema.USER_ID, "ascending"), ("position", "ascending")])
     grouped = table.group_by(schema.USER_ID, use_threads=False).aggregate([(schema.ITEM_ID, "list")])
@@ -157,7 +159,7 @@ def recommend_to_file(histories: dict[str, list[str]], model: RegisteredModel, k
     return len(users)
 
 
-def _ingest(profile: Profile, argument: str) -> Path:
+def _ingest(profile: Profile, run: str) -> Path:
     store = ArtifactStore(home_folder())
     try:
         ref = make_plan(profile, store)["ingest"].ref
@@ -170,6 +172,6 @@ def _ingest(profile: Profile, argument: str) -> Path:
     if artifact is None:
         raise ArtifactError(
             f"The users of '{profile.name}' are not known: its `ingest` as it stands now ({ref}) does not exist.",
-            f"Run it: bbqrec run {shlex.quote(argument)}. A history of your own goes without: --history ITEM,ITEM.",
+            f"Run it: {run}. A history of your own goes without: --history ITEM,ITEM.",
         )
     return artifact.path

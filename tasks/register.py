@@ -21,14 +21,14 @@ from filelock import FileLock
 
 from bbqrec_core import schema
 from bbqrec_core.data_note import data_note
-from bbqrec_core.errors import StageError
+from bbqrec_core.errors import ServiceError, StageError
 from bbqrec_core.home import PROJECT
 from bbqrec_core.stage import StageContext, Statistics
 from bbqrec_core.store import Artifact, ArtifactRef
 from serving.limits import MAX_HISTORY
 from tasks.model_process import ModelFailure, ModelProcess, model_process
 from tasks.stages import BY_NAME
-from tasks.tracking import PARTIAL_TAG, connect, own_database
+from tasks.tracking import PARTIAL_TAG, WAY_OUT, connect, own_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -114,12 +114,21 @@ def find_version(client: "MlflowClient", name: str, fingerprint: str, code: str)
 
 
 def _has_files(version: "ModelVersion") -> bool:
-    """Whether a version can be loaded: the row in the registry outlives files that were removed, as by `mlflow gc`."""
+    """Whether a version can be loaded: the row in the registry outlives files that were removed, as by `mlflow gc`.
+
+    Raises:
+        ServiceError: Where they are kept does not answer.
+    """
     import mlflow
 
+    uri = f"models:/{version.name}/{version.version}"
     try:
-        return bool(mlflow.artifacts.list_artifacts(artifact_uri=f"models:/{version.name}/{version.version}"))
-    except (mlflow.MlflowException, OSError):
+        return bool(mlflow.artifacts.list_artifacts(artifact_uri=uri))
+    except mlflow.MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise ServiceError(f"The files of {uri} cannot be listed: {error.message}", WAY_OUT) from None
+    except FileNotFoundError:
         return False
 
 
@@ -280,9 +289,11 @@ def promote(client: "MlflowClient", name: str, version: "ModelVersion", facts: d
     aliases = client.get_registered_model(name).aliases
     champion, own = aliases.get(CHAMPION), int(version.version)
     if champion is not None and int(champion) != own:
-        if int(aliases.get(PREVIOUS, -1)) == own:
-            return PREVIOUS  # it was champion, and was replaced or rolled back from
-        if not _replaces(client.get_model_version(name, champion), facts):
+        serves = client.get_model_version(name, champion)
+        if _was_champion(client, name, version, serves, facts):  # and was replaced or rolled back from, perhaps as a version of other code
+            client.set_registered_model_alias(name, PREVIOUS, version.version)
+            return PREVIOUS
+        if not _replaces(serves, facts):
             client.set_registered_model_alias(name, CHALLENGER, version.version)
             log.warning(
                 "Version %s does worse than the champion, version %s, or its data is older or in part: it stays challenger.", own, champion
@@ -295,10 +306,19 @@ def promote(client: "MlflowClient", name: str, version: "ModelVersion", facts: d
     return CHAMPION
 
 
+def _was_champion(client: "MlflowClient", name: str, version: "ModelVersion", serves: "ModelVersion", facts: Mapping[str, str]) -> bool:
+    """Whether the model of a version is the one that served before the one that does."""
+    previous = client.get_registered_model(name).aliases.get(PREVIOUS)
+    if previous is None or serves.tags.get(FINGERPRINT_TAG) == facts[FINGERPRINT_TAG]:
+        return False
+    before = client.get_model_version(name, previous)
+    return int(previous) == int(version.version) or before.tags.get(FINGERPRINT_TAG) == facts[FINGERPRINT_TAG]
+
+
 def _replaces(champion: "ModelVersion", facts: dict[str, str]) -> bool:
     if champion.tags.get(DATA_TAG) != facts[DATA_TAG]:  # the two scores cannot be compared, and fresh data is what retraining is for
         until, before = (tags.get(UNTIL_TAG) or "-inf" for tags in (facts, champion.tags))
-        if _is_trial(facts) and not _is_trial(champion.tags):
+        if _is_trial(facts) and CODE_TAG in champion.tags and not _is_trial(champion.tags):  # of older versions nobody noted it
             return False
         return float(facts[LIFT_TAG]) >= 1.0 and float(until) >= float(before)
     return float(facts[SCORE_TAG]) >= TOLERATED_LOSS * float(champion.tags.get(SCORE_TAG, "0"))

@@ -226,7 +226,7 @@ class StageTracking:
         Returns:
             Whether a run was made for it all the same, because the one that made it could not tell MLflow of it.
         """
-        if self._untold.exists():
+        if self._is_left_untold():
             self.made(artifact)
             return True
         self._pipeline.headline({}, {f"bbqrec.cached.{self._planned.stage.name}": self._planned.ref.fingerprint})
@@ -235,9 +235,16 @@ class StageTracking:
     def made(self, artifact: Artifact) -> None:
         """Log what a stage made, before its gate judges: parameters, statistics, curves, fingerprints. What is cut is caught up on."""
         self._untold.parent.mkdir(parents=True, exist_ok=True)
-        self._untold.touch()
+        self._untold.write_text(identity(), encoding="utf-8")
         self._log(artifact)
-        self._untold.unlink(missing_ok=True)
+
+    def _is_left_untold(self) -> bool:
+        """Whether whoever made the artifact could not say so, and is not about to."""
+        try:
+            owner = self._untold.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return False
+        return owner == identity() or (is_local(owner) and not is_alive(owner))
 
     def _log(self, artifact: Artifact) -> None:
         run, client, manifest = self.open(), self._pipeline.client(), artifact.manifest
@@ -261,6 +268,7 @@ class StageTracking:
         """Log what the gate said of a stage that was made."""
         failed = {record["code"]: record["outcome"] for record in gate.records if record["outcome"] != "passed"}
         _log_batch(self._pipeline.client(), self.open(), tags={"bbqrec.gate": json.dumps(failed) if failed else "passed"})
+        self._untold.unlink(missing_ok=True)
 
     def close(self, status: str, note: str = "") -> None:
         """End the child run, if one was opened."""

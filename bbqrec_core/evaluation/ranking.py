@@ -21,6 +21,8 @@ ScoreFunction = Callable[[torch.Tensor], torch.Tensor]
 FIRST_BATCH = 64
 """Users in the first batch: only scores tell how large a scoring function's catalogue is."""
 MAX_BATCH = 1024
+MISSED = 1_000_000
+"""How many are above a target that is masked itself: more than any list is long."""
 MAX_SCORES = 1 << 23
 """Scores held at once; 32 MiB as float32. Later batches are cut accordingly."""
 
@@ -56,19 +58,21 @@ def rank_targets(scores: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Ten
     """Count what is above and what ties with each row's target.
 
     Args:
-        scores: float32 [batch, n_items]; minus infinity for masked items. A target may be one of them, where purchases repeat: it is below
-            all that is not masked, since nobody is recommended it.
+        scores: float32 [batch, n_items]; minus infinity for masked items. A target may be one of them, where purchases repeat: nobody is
+            recommended it, and MISSED are above it.
         targets: item_idx, int64 [batch].
 
     Returns:
         above and tied, int64 [batch] each; the target itself is in neither.
     """
     own = scores.gather(1, targets[:, None])
+    missed = torch.isneginf(own[:, 0])
     if scores.device.type != "cpu":
-        return (scores > own).sum(1), (scores == own).sum(1) - 1
-    values, others = own.numpy(), scores.numpy()  # numpy counts ten times faster than torch sums booleans
-    above, tied = (np.count_nonzero(found, axis=1) for found in (others > values, others == values))
-    return torch.from_numpy(above), torch.from_numpy(tied) - 1
+        above, tied = (scores > own).sum(1), (scores == own).sum(1)
+    else:
+        values, others = own.numpy(), scores.numpy()  # numpy counts ten times faster than torch sums booleans
+        above, tied = (torch.from_numpy(np.count_nonzero(found, axis=1)) for found in (others > values, others == values))
+    return above.masked_fill(missed, MISSED), (tied - 1).masked_fill(missed, 0)
 
 
 def top_items(scores: torch.Tensor, k: int) -> torch.Tensor:

@@ -56,20 +56,19 @@ def find_images(folder: Path, items: Iterable[tuple[str, str | None]], max_pixel
     Returns:
         One entry per item that has a file, or whose source names one that is not there, in the order of `items`.
     """
-    names: dict[str, str] = {}
-    for found in sorted(path.relative_to(folder).as_posix() for path in picture_files(folder)):
-        names.setdefault(_comparable(found), found)
+    there = sorted(path.relative_to(folder).as_posix() for path in picture_files(folder))
+    names = {_comparable(name): name for name in there} | {name: name for name in there}
     wanted = [(item_id, name) for item_id, path in items if (name := _first(item_id, path, names)) is not None]
-    there = set(names.values())
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        checks = pool.map(lambda pair: _check(folder, pair[0], pair[1], max_pixels) if pair[1] in there else _missing(*pair), wanted)
+        checks = pool.map(lambda pair: _check(folder, pair[0], pair[1], max_pixels) if pair[1] in names else _missing(*pair), wanted)
         return list(track(checks, "checking pictures", total=len(wanted), unit="pictures"))
 
 
 def _first(item_id: str, path: str | None, names: dict[str, str]) -> str | None:
     """The name of an item's picture as the folder has it, or as the source does if the folder has none; None where nobody names one."""
     if path:
-        return names.get(_comparable(posixpath.normpath(path)), path)
+        exact = posixpath.normpath(path)
+        return names.get(exact) or names.get(_comparable(exact), path)
     return next((names[name] for name in picture_names(item_id) if name in names), None)
 
 

@@ -225,7 +225,7 @@ def per_user_ndcg(evidence: Evidence, mixes: Sequence[tuple[Mixture, float]], ma
         if mixture.repetition:
             scores = scores + mixture.repetition * evidence.history
         candidates = scores.masked_fill(closed, float("-inf")).numpy()
-        above = np.count_nonzero(candidates > candidates[:, :1], axis=1)
+        above = np.count_nonzero(candidates > candidates[:, :1], axis=1) + np.where(np.isneginf(candidates[:, 0]), CUT_OFF, 0)
         tied = np.count_nonzero(candidates == candidates[:, :1], axis=1) - 1
         values[row] = expected_ndcg(above, tied, CUT_OFF)
     return values

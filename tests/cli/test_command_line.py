@@ -41,7 +41,9 @@ def test_every_command_has_help(command):
         (["report", "demo", "--set", "seed=3"], "bbqrec run demo --set seed=3"),
         (["inspect", "demo/ingest", "--set", "ingest.k_user=4"], "bbqrec run demo --set ingest.k_user=4 --until ingest"),
         (["recommend", "demo"], "bbqrec run demo"),
+        (["recommend", "demo", "--set", "tracking.model_name=trial"], "bbqrec run demo --set tracking.model_name=trial"),
         (["rollback", "demo"], "no previous champion"),
+        (["rollback", "demo", "--set", "tracking.model_name=trial"], "trial has no previous champion"),
         (["fetch", "demo"], "nothing to fetch"),
     ],
 )

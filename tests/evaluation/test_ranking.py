@@ -72,7 +72,7 @@ def test_equals_a_slow_ranking(case: tuple[Table, EvalSplit], k: int) -> None:
                 assert ranks.above[row] == sum(scores[item] > scores[target] for item in candidates)
                 assert ranks.tied[row] == sum(scores[item] == scores[target] for item in candidates) - 1
             else:
-                assert (ranks.above[row], ranks.tied[row]) == (len(candidates), len(seen) - 1)
+                assert (ranks.above[row], ranks.tied[row]) == (ranking.MISSED, 0)
             best = sorted(candidates, key=lambda item: (-scores[item], item))[:k]
             assert top[row].tolist() == best + [PADDING] * (k - len(best))
 
@@ -80,7 +80,7 @@ def test_equals_a_slow_ranking(case: tuple[Table, EvalSplit], k: int) -> None:
 def test_a_target_that_the_user_has_is_missed_where_seen_items_are_masked() -> None:
     table = Table(torch.tensor([[0.1, 0.9, 0.5]] * 4))
     rankings = ranking.rank_split(table, split_of([[1, 2]], [1]), 3)
-    assert (rankings[True].ranks.above[0], rankings[True].ranks.tied[0]) == (1, 1)
+    assert (rankings[True].ranks.above[0], rankings[True].ranks.tied[0]) == (ranking.MISSED, 0)
     assert rankings[True].top[0].tolist() == [0, PADDING, PADDING]
     assert (rankings[False].ranks.above[0], rankings[False].ranks.tied[0]) == (0, 0)
 

@@ -57,6 +57,19 @@ def test_a_page_whose_name_is_made_to_stand_for_this_machine_cannot_either(serve
         assert answer.status == 200
 
 
+def test_mlflow_answers_to_this_machines_names_alone(servers: Installation) -> None:
+    for name, status in (("10.shop.example", 403), ("shop.example", 403), ("localhost", 200), ("127.0.0.1", 200)):
+        told = {"Host": f"{name}:{servers.mlflow_port}", "Content-Type": "application/json"}
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{servers.mlflow_port}/api/2.0/mlflow/experiments/search?max_results=1", headers=told
+        )
+        try:
+            with urllib.request.urlopen(asked, timeout=30) as answer:
+                assert answer.status == status, name
+        except urllib.error.HTTPError as error:
+            assert error.code == status, name
+
+
 def test_a_wrong_override_is_refused_before_a_run_exists(servers: Installation) -> None:
     refused = servers.prefect("deployment", "run", "retrain/by_hand", "-p", 'overrides={"sequence": {"epochz": 2}}')
     assert refused.returncode != 0

@@ -11,6 +11,7 @@ from bbqrec_core.store import ArtifactRef
 from tasks.register import (
     CHALLENGER,
     CHAMPION,
+    CODE_TAG,
     HELD_OUT_TAG,
     PREVIOUS,
     SWAPPING,
@@ -97,6 +98,13 @@ def test_what_was_not_shown_all_of_its_data_does_not_replace_what_was(client, tm
     assert aliases(client) == {CHAMPION: 3, PREVIOUS: 2, CHALLENGER: 4}
 
 
+def test_of_a_champion_of_which_nobody_noted_whether_its_data_was_whole_it_is_not_held_against_others(client, tmp_path):
+    old = {name: value for name, value in facts("f1", 0.1).items() if name != CODE_TAG}
+    promote(client, NAME, client.create_model_version(NAME, tmp_path.as_uri(), tags=old), old)
+    known = {**facts("f2", 0.1, data="d2"), HELD_OUT_TAG: "100"}
+    assert promote(client, NAME, client.create_model_version(NAME, tmp_path.as_uri(), tags=known), known) == CHAMPION
+
+
 def test_whoever_finds_anything_is_ahead_of_popularity_that_finds_nothing():
     assert _lift({"ndcg_over_popularity": None, "registered_ndcg_at_10": 0.01}) == float(f"{math.inf:.6f}") >= 1.0
     assert _lift({"ndcg_over_popularity": None, "registered_ndcg_at_10": 0.0}) == 0.0
@@ -124,6 +132,16 @@ def test_rollback_swaps_and_is_not_undone_by_the_next_run(client, tmp_path):
     assert aliases(client) == {CHAMPION: 1, PREVIOUS: 2}
     assert promote(client, NAME, *second) == PREVIOUS
     assert swap_champion(NAME) == (2, 1)
+
+
+def test_a_rollback_is_not_undone_by_the_same_model_with_other_code(client, tmp_path):
+    promote(client, NAME, *add(client, tmp_path, "f1", 0.1))
+    promote(client, NAME, *add(client, tmp_path, "f2", 0.2, data="d2"))
+    assert swap_champion(NAME) == (1, 2)
+    assert promote(client, NAME, *add(client, tmp_path, "f2", 0.2, data="d2")) == PREVIOUS
+    assert aliases(client) == {CHAMPION: 1, PREVIOUS: 3}
+    assert promote(client, NAME, *add(client, tmp_path, "f1", 0.1)) == CHAMPION  # and who serves is renewed
+    assert aliases(client) == {CHAMPION: 4, PREVIOUS: 1}
 
 
 def test_a_swap_cut_in_the_middle_is_finished(client, tmp_path):

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,8 +14,10 @@ import pytest
 from bbqrec_core.profile import load_profile
 from bbqrec_core.store import Artifact, ArtifactRef
 from tasks import tracking
+from tasks.gates.gate import GateResult
 from tasks.plan import PlannedStage
 from tasks.runner import STATISTICS
+from tasks.services.processes import identity
 from tasks.stages import BY_NAME
 from tasks.tracking import PipelineTracking, connect, own_database
 
@@ -39,7 +42,8 @@ def test_an_experiment_that_was_deleted_is_restored(home, caplog):
     assert "restored" in caplog.text
 
 
-def test_what_could_not_be_told_is_told_by_the_next_run(home, monkeypatch):
+@pytest.mark.parametrize("cut", ["_log_curves", "_log_batch"])
+def test_what_could_not_be_told_is_told_by_the_next_run(home, monkeypatch, cut):
     ref = ArtifactRef(stage="prior", fingerprint="f1")
     manifest = {"statistics": {"trials": 7}, "seconds": 1.5, "profile": {"seed": 3}}
     (home / "prior").mkdir()
@@ -47,23 +51,33 @@ def test_what_could_not_be_told_is_told_by_the_next_run(home, monkeypatch):
     pq.write_table(pa.Table.from_pylist([manifest["statistics"]]), home / "prior" / STATISTICS)
     planned, artifact = PlannedStage(BY_NAME["prior"], ref, {}, {}), Artifact(ref, home / "prior", manifest)
 
-    def unplugged(*_):
+    def unplugged(*_, **__):
         raise ConnectionError("unplugged")
 
+    gate = GateResult(ref, [], cached=False)
     with monkeypatch.context() as patched, pytest.raises(ConnectionError):
         pipeline = PipelineTracking(PROFILE)
         pipeline.open_parent()
         with pipeline.stage(planned) as stage:
-            patched.setattr(tracking, "_log_curves", unplugged)
+            patched.setattr(tracking, cut, unplugged)
             stage.made(artifact)
+            stage.judged(gate)
+    [marker] = (home / "mlflow" / "untold").iterdir()
+    of_this_process = marker.read_text()
+    marker.write_text(identity(psutil.Process(1)))
+    with PipelineTracking(PROFILE).stage(planned) as stage:
+        assert not stage.found(artifact), "another process is about to tell it"
+    marker.write_text(of_this_process)
     for expected in (True, False):
         pipeline = PipelineTracking(PROFILE)
         with pipeline.stage(planned) as stage:
             assert stage.found(artifact) is expected
             assert (stage.run is not None) is expected
+            if expected:
+                stage.judged(gate)
         if stage.run:
             run = pipeline.client().get_run(stage.run)
-            assert run.info.status == "FINISHED" and run.data.params == {"seed": "3"}
+            assert run.info.status == "FINISHED" and run.data.params == {"seed": "3"} and run.data.tags["bbqrec.gate"] == "passed"
             assert run.data.metrics == {"seconds": 1.5, "trials": 7.0}
 
 
