@@ -23,12 +23,12 @@ from bbqrec_core.embedding.stage import run as embed
 from bbqrec_core.ingest.shop.stage import run as shop
 from bbqrec_core.ingest.sources import SHOP_IMAGES, SHOP_METADATA, SHOP_REVIEWS, resolve_source
 from bbqrec_core.ingest.stage import run as ingest
-from bbqrec_core.profile import Profile, load_profile, merge
+from bbqrec_core.profile import Profile, merge
 from bbqrec_core.quantization.config import PREVIOUS, PREVIOUS_INGEST
 from bbqrec_core.quantization.stage import run as quantize
 from bbqrec_core.stage import StageContext, Statistics
 from cli.overrides import parse_overrides
-from flows.parameters import given
+from flows.parameters import resolve
 
 FIGURES = ("collision_share_before", "collision_share", "fused_r2_text", "fused_r2_image", "fused_r2_behaviour", "behaviour_lcp_ratio")
 FIGURES += ("behaviour_lcp_difference", "perplexity_level_1", "used_code_share")
@@ -44,14 +44,14 @@ def main() -> None:
     parser.add_argument("--drop", type=float, default=0.05, help="share of the interactions, the last ones in time, that yesterday lacks")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        days = make_days(load_profile(arguments.profile, given(parse_overrides(arguments.overrides))), Path(name), arguments.drop)
+        days = make_days(resolve(arguments.profile, parse_overrides(arguments.overrides)), Path(name), arguments.drop)
         print(f"| profile | start | churn by prefix | {' | '.join(FIGURES)} |", flush=True)
         found: dict[str, list[Statistics]] = {}
         for seed in range(1, arguments.seeds + 1):
 
             def measure(day: str, warm: list[str], earlier: Mapping[str, Path], seed: int = seed) -> tuple[Path, Statistics]:
                 fields = [*arguments.overrides, f"seed={seed}", *(f"quantization.warm_start.{field}" for field in warm)]
-                profile = load_profile(arguments.profile, given(parse_overrides(fields)))
+                profile = resolve(arguments.profile, parse_overrides(fields))
                 return run_stage(quantize, profile, {**days[day], **earlier}, Path(name))
 
             before, _ = measure("yesterday", ["start=scratch"], {})

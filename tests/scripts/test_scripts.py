@@ -15,10 +15,10 @@ from bbqrec_core.home import PROJECT
     ("script", "arguments", "rows"),
     [
         ("compare_settings.py", ["--seeds", "2", "--with", "", "--with", "sequence.similarity.sources=[]"], 2),
-        ("ablate_model.py", ["--without", "sequence.generative_weight=0"], 6),
+        ("ablate_model.py", ["--without", "sequence.generative_weight=0"], 7),
         ("ablate_codebooks.py", ["--without", "quantization.shared_variance_weight=0"], 3),
         ("tune_knn.py", ["--set", "baselines.knn.trials=6"], 4),
-        ("measure_churn.py", ["--seeds", "1"], 2),
+        ("measure_churn.py", ["--seeds", "1", "--set", "ingest.k_user=4"], 2),
     ],
 )
 def test_a_script_prints_its_table(tiny_home: Path, script: str, arguments: list[str], rows: int) -> None:
