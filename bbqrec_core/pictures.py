@@ -10,12 +10,16 @@ DEEP_GREY = ("I", "I;16", "I;16B", "I;16L")
 """Modes of 16 bits a pixel, which Pillow would cut at 255 and not scale: nearly every such picture would be white."""
 
 
-def in_rgb(image: Image.Image) -> Image.Image:
-    """Decode a picture to 8-bit RGB; of a moving one the first frame.
+def converted(image: Image.Image, mode: str) -> Image.Image:
+    """Decode a picture to a mode of 8 bits a channel; of a moving one the first frame.
+
+    Args:
+        image: Opened, not decoded.
+        mode: Pillow's, such as RGB.
 
     Raises:
         DECODER_ERRORS: It is damaged.
     """
     if image.mode in DEEP_GREY:
         image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
-    return image.convert("RGB")
+    return image.convert(mode)

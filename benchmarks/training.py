@@ -129,8 +129,8 @@ def search_quality(model: SequenceModel, judges: EvalSplit, widths: Sequence[int
         targets = torch.from_numpy(judges.targets[place])
         rows, seen = seen_items(judges, place)
         closed = torch.full((len(targets), int(torch.bincount(rows, minlength=1).max())), -1)
-        order = rows.argsort(stable=True)
-        closed[rows[order], torch.arange(len(rows)) - torch.searchsorted(rows[order], rows[order])] = seen[order]
+        rows, order = rows.sort(stable=True)
+        closed[rows, torch.arange(len(rows)) - torch.searchsorted(rows, rows)] = seen[order]
         hidden = model.hidden(torch.from_numpy(judges.histories[place]))
         for width, found in beams.items():
             hits = beam_search(decoder, hidden, closed, width, K)[0] == targets[:, None]

@@ -290,7 +290,8 @@ def promote(client: "MlflowClient", name: str, version: "ModelVersion", facts: d
     champion, own = aliases.get(CHAMPION), int(version.version)
     if champion is not None and int(champion) != own:
         serves = client.get_model_version(name, champion)
-        if _was_champion(client, name, version, serves, facts):  # and was replaced or rolled back from, perhaps as a version of other code
+        previous = client.get_model_version(name, aliases[PREVIOUS]) if PREVIOUS in aliases else None
+        if previous is not None and _was_champion(previous, version, serves, facts):  # and was replaced or rolled back from
             client.set_registered_model_alias(name, PREVIOUS, version.version)
             return PREVIOUS
         if not _replaces(serves, facts):
@@ -306,13 +307,11 @@ def promote(client: "MlflowClient", name: str, version: "ModelVersion", facts: d
     return CHAMPION
 
 
-def _was_champion(client: "MlflowClient", name: str, version: "ModelVersion", serves: "ModelVersion", facts: Mapping[str, str]) -> bool:
-    """Whether the model of a version is the one that served before the one that does."""
-    previous = client.get_registered_model(name).aliases.get(PREVIOUS)
-    if previous is None or serves.tags.get(FINGERPRINT_TAG) == facts[FINGERPRINT_TAG]:
-        return False
-    before = client.get_model_version(name, previous)
-    return int(previous) == int(version.version) or before.tags.get(FINGERPRINT_TAG) == facts[FINGERPRINT_TAG]
+def _was_champion(previous: "ModelVersion", version: "ModelVersion", serves: "ModelVersion", facts: Mapping[str, str]) -> bool:
+    """Whether a version is the one that served before the one that does, or the same model with other code."""
+    if int(previous.version) == int(version.version):
+        return True
+    return previous.tags.get(FINGERPRINT_TAG) == facts[FINGERPRINT_TAG] != serves.tags.get(FINGERPRINT_TAG)
 
 
 def _replaces(champion: "ModelVersion", facts: dict[str, str]) -> bool:

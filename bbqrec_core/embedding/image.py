@@ -21,7 +21,7 @@ from bbqrec_core.embedding.config import ImageEncoderConfig
 from bbqrec_core.embedding.devices import quiet_libraries, state_sha256
 from bbqrec_core.embedding.weights import OPEN_CLIP_MARK, EncoderFiles, find_image_encoder
 from bbqrec_core.errors import StageError
-from bbqrec_core.pictures import DECODER_ERRORS, MAX_FILE_BYTES, in_rgb
+from bbqrec_core.pictures import DECODER_ERRORS, MAX_FILE_BYTES, converted
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def read_image(path: Path, max_pixels: int, sha256: str | None = None) -> Image.
                     raise UnreadableImageError(f"{pixels:,} pixels are more than embedding.image.max_pixels ({max_pixels:,})")
                 image.verify()
             with Image.open(io.BytesIO(content)) as image:  # verify() leaves an image that cannot be decoded
-                return in_rgb(image)
+                return converted(image, "RGB")
     except UnreadableImageError:
         raise
     except UnidentifiedImageError:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from bbqrec_core.ingest.pictures import picture_names
 from bbqrec_core.ingest.sources import PICTURE_EXTENSIONS, picture_files
-from bbqrec_core.pictures import DECODER_ERRORS, MAX_FILE_BYTES, in_rgb
+from bbqrec_core.pictures import DECODER_ERRORS, MAX_FILE_BYTES, converted
 from bbqrec_core.progress import track
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def picture_problem(data: bytes, max_pixels: int) -> str | None:
                 width, height = image.size
                 if width * height > max_pixels:
                     return f"{width} x {height} pixels are more than {max_pixels:,}"
-                in_rgb(image)  # as the encoder will have it: some damage shows only then
+                converted(image, "RGB")  # as the encoder will have it: some damage shows only then
     except Image.UnidentifiedImageError:
         return "not a picture that can be read"
     except Image.DecompressionBombError:

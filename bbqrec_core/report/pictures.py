@@ -15,7 +15,7 @@ from PIL import Image
 from bbqrec_core.errors import SourceError
 from bbqrec_core.ingest.config import SourceConfig
 from bbqrec_core.ingest.sources import image_folder
-from bbqrec_core.pictures import DECODER_ERRORS, DEEP_GREY, in_rgb
+from bbqrec_core.pictures import DECODER_ERRORS, converted
 
 JPEG_QUALITY = 78
 BACKGROUND = (255, 255, 255)
@@ -88,7 +88,7 @@ class Pictures:
 def _thumbnail(content: bytes, pixels: int) -> bytes:
     with Image.open(io.BytesIO(content)) as picture:
         picture.draft("RGB", (pixels, pixels))
-        small = (in_rgb(picture) if picture.mode in DEEP_GREY else picture).convert("RGBA")
+        small = converted(picture, "RGBA")
     small.thumbnail((pixels, pixels))
     flat = Image.new("RGB", small.size, BACKGROUND)
     flat.paste(small, mask=small.getchannel("A"))

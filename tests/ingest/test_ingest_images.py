@@ -14,7 +14,7 @@ from PIL import Image
 from bbqrec_core.ingest.images import find_images
 from bbqrec_core.ingest.pictures import picture_path
 from bbqrec_core.ingest.sources import picture_files
-from bbqrec_core.pictures import in_rgb
+from bbqrec_core.pictures import converted
 
 
 def picture(kind: str = "JPEG", size: tuple[int, int] = (40, 30)) -> bytes:
@@ -115,7 +115,7 @@ def test_deep_grey_is_scaled_and_not_cut_at_white():
     buffer = io.BytesIO()
     Image.fromarray(values).save(buffer, "PNG")
     with Image.open(io.BytesIO(buffer.getvalue())) as image:
-        np.testing.assert_array_equal(np.asarray(in_rgb(image))[:, :, 0], values >> 8)
+        np.testing.assert_array_equal(np.asarray(converted(image, "RGB"))[:, :, 0], values >> 8)
 
 
 def test_order_is_that_of_the_items(folder):

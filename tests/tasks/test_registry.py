@@ -144,6 +144,15 @@ def test_a_rollback_is_not_undone_by_the_same_model_with_other_code(client, tmp_
     assert aliases(client) == {CHAMPION: 4, PREVIOUS: 1}
 
 
+def test_a_rollback_from_new_code_of_the_same_model_is_not_undone(client, tmp_path):
+    promote(client, NAME, *add(client, tmp_path, "f1", 0.1))
+    renewed = add(client, tmp_path, "f1", 0.1)
+    assert promote(client, NAME, *renewed) == CHAMPION
+    assert swap_champion(NAME) == (1, 2)
+    assert promote(client, NAME, *renewed) == PREVIOUS
+    assert aliases(client) == {CHAMPION: 1, PREVIOUS: 2}
+
+
 def test_a_swap_cut_in_the_middle_is_finished(client, tmp_path):
     promote(client, NAME, *add(client, tmp_path, "f1", 0.1))
     second = add(client, tmp_path, "f2", 0.2)
