@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bbqrec_core import schema
 from bbqrec_core.sequence.catalogue import Catalogue
-from bbqrec_core.sequence.config import SequenceConfig, SimilarityConfig
+from bbqrec_core.sequence.config import SequenceConfig
 from bbqrec_core.sequence.model import SequenceModel
 from bbqrec_core.sequence.search import beam_search
+from bbqrec_core.sequence.similarity import similarity_spec
 
 CODES, LEVELS = 256, 4
 HISTORY, K = 20, 10
@@ -46,13 +48,14 @@ def random_histories(users: int, n_items: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed + 1).integers(n_items, size=(users, HISTORY)))
 
 
-def make_model(codes: torch.Tensor, seed: int) -> SequenceModel:
-    """The sequence model over one ID an item, as wide as the shipped profiles have it, not reweighted; its weights are random."""
+def make_model(ids: torch.Tensor, seed: int) -> SequenceModel:
+    """As the shipped profiles have it: codes of text and image beside the ID, attention reweighted by both. Weights are random."""
     torch.manual_seed(seed)
-    everything = torch.ones(len(codes), dtype=torch.bool)
-    catalogue = Catalogue({"fused": codes}, {"fused": everything}, {"fused": torch.zeros(len(codes), 4)}, everything)
-    config = SequenceConfig(max_history=HISTORY, code_sources=("fused",), similarity=SimilarityConfig(sources=()))
-    return SequenceModel(config, catalogue, None).eval()
+    codes = {schema.FUSED: ids} | {source: random_ids(len(ids), seed + drawn) for drawn, source in enumerate(("text", "image"), 2)}
+    everything = torch.ones(len(ids), dtype=torch.bool)
+    catalogue = Catalogue(codes, dict.fromkeys(codes, everything), dict.fromkeys(codes, torch.zeros(len(ids), 1)), everything)
+    config = SequenceConfig(max_history=HISTORY)
+    return SequenceModel(config, catalogue, similarity_spec(config.similarity, catalogue, seed)).eval()
 
 
 @torch.no_grad()

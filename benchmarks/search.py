@@ -31,13 +31,12 @@ from benchmarks.random_catalogue import (
     score_all,
     search,
 )
-from benchmarks.t5 import allowed_by_prefix, generate, make_peer
+from benchmarks.t5 import T5, T5_WITH_OUR_TRIE, allowed_by_prefix, generate, make_peer
 from cli import environment
 
 TARGET_TIMES, TARGET_SCALE = 100.0, 2.0
 DEFAULT_BEAMS = SequenceConfig().beam_width
 OURS, LARGE = "ours, beam", "ours, beam, {:,} items"
-T5, T5_WITH_OUR_TRIE = "T5 generate, prefix_allowed_tokens_fn", "T5 generate, our trie of tensors"
 
 
 def main() -> int:
@@ -109,7 +108,7 @@ def report(rates: dict[str, float], arguments: argparse.Namespace, nodes: int) -
         f"{arguments.items:,} items, {LEVELS} levels of {CODES} codes, {nodes:,} nodes; histories of {HISTORY}, "
         f"beams of {arguments.beams}, {K} items wanted; {arguments.users:,} users in batches of {AT_A_TIME}, of T5 "
         f"{arguments.peer_users:,} at once; medians of {arguments.rounds} rounds. "
-        "Ours knows items by one ID each and is not reweighted, as T5.",
+        "Ours is what the shipped profiles have, with codes of text and image too and attention reweighted by both; T5 has the IDs alone.",
         "\n".join(lines),
         "## Targets",
         "\n".join(verdicts),

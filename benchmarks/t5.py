@@ -6,6 +6,9 @@ import torch
 
 from bbqrec_core.baselines.tiger import END, TigerModel
 
+T5, T5_WITH_OUR_TRIE = "T5 generate, prefix_allowed_tokens_fn", "T5 generate, our trie of tensors"
+"""What the two ways to search are called in reports."""
+
 
 def make_peer(ids: torch.Tensor, seed: int, device: str = "cpu") -> TigerModel:
     """A T5 over some IDs, int64 [n_items, levels], with random weights, in evaluation mode."""

@@ -5,7 +5,7 @@ Ours and SASRec are trained by the pipeline's own code; TIGER's T5 by its own st
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,28 +14,23 @@ import torch
 
 from bbqrec_core.baselines.sasrec import code_rows
 from bbqrec_core.baselines.sasrec_training import train_sasrec
-from bbqrec_core.baselines.tiger import Tiger
+from bbqrec_core.baselines.tiger import Tiger, TigerModel
 from bbqrec_core.baselines.tiger_training import batches_of_like_length, training_examples, training_step
 from bbqrec_core.checkpoints import NDCG
 from bbqrec_core.dataset import PADDING, EvalSplit, SequenceDataset, load_semantic_ids
 from bbqrec_core.determinism import reproducible
-from bbqrec_core.evaluation.metrics import expected_ndcg
-from bbqrec_core.evaluation.ranking import sample_users, seen_items, validation_metrics
+from bbqrec_core.evaluation.ranking import sample_users, validation_metrics
 from bbqrec_core.profile import Profile
 from bbqrec_core.schema import FUSED
 from bbqrec_core.sequence.catalogue import load_catalogue
-from bbqrec_core.sequence.mixture import batches, ranking_quality
-from bbqrec_core.sequence.model import GENERATIVE, SequenceModel
-from bbqrec_core.sequence.search import beam_search
+from bbqrec_core.sequence.model import SequenceModel
 from bbqrec_core.sequence.similarity import similarity_spec
 from bbqrec_core.sequence.train import identity_of, make_fabric, train
 from bbqrec_core.sequence.windows import Windows
 from benchmarks import command
 from benchmarks.t5 import make_peer
 
-BEAMS, K = 20, 10
-AT_A_TIME = 256
-"""Users searched for at once."""
+BEAMS = 20
 Batching = Callable[[np.ndarray, int, np.random.Generator], list[np.ndarray]]
 """From lengths, int64 [n], and a batch's size the rows of every batch."""
 
@@ -47,12 +42,12 @@ class Training:
     Attributes:
         epoch_seconds: A pass over all train interactions.
         curve: Seconds of training so far, and NDCG@10 of the judges, seen items masked.
-        model: What came of it, where it is ours: the best epoch's.
+        model: What came of it: of ours the best epoch's, of T5 the last; None of SASRec.
     """
 
     epoch_seconds: float
     curve: list[tuple[float, float]]
-    model: SequenceModel | None = None
+    model: SequenceModel | TigerModel | None = None
 
     @property
     def best(self) -> float:
@@ -102,7 +97,7 @@ def train_ours(subject: Subject, rounds: int, fields: dict[str, object] | None =
     def run(epochs: int, judges: EvalSplit) -> tuple[SequenceModel, list[tuple[int, str, float]]]:
         config = profile.sequence.model_copy(update={"epochs": epochs, **(fields or {})})
         similarity = similarity_spec(config.similarity, catalogue, profile.seed)
-        fabric = make_fabric(profile.compute.device, config.precision)
+        fabric = make_fabric("cpu", config.precision)
         with reproducible(profile.seed):
             model = SequenceModel(config, catalogue, similarity)
         with tempfile.TemporaryDirectory() as scratch:
@@ -114,29 +109,6 @@ def train_ours(subject: Subject, rounds: int, fields: dict[str, object] | None =
     command.tell(f"ours: {seconds:.1f} s an epoch")
     model, curve = run(profile.sequence.epochs, subject.judges)
     return Training(seconds, [(epoch * seconds, value) for epoch, name, value in curve if name == NDCG], model.eval())
-
-
-@torch.no_grad()
-def search_quality(model: SequenceModel, judges: EvalSplit, widths: Sequence[int]) -> tuple[float, dict[int, float]]:
-    """NDCG@10 of the generative head alone, seen items masked: by the exact score of every item, and by beams of some widths."""
-    decoder = model.decoder
-    assert decoder is not None
-    [(exact, _)] = ranking_quality(
-        judges, lambda histories: {GENERATIVE: decoder.score_all(model.hidden(histories))}, [{GENERATIVE: 1.0}], AT_A_TIME
-    )
-    beams: dict[int, list[np.ndarray]] = {width: [] for width in widths}
-    for place in batches(len(judges), AT_A_TIME):
-        targets = torch.from_numpy(judges.targets[place])
-        rows, seen = seen_items(judges, place)
-        closed = torch.full((len(targets), int(torch.bincount(rows, minlength=1).max())), -1)
-        rows, order = rows.sort(stable=True)
-        closed[rows, torch.arange(len(rows)) - torch.searchsorted(rows, rows)] = seen[order]
-        hidden = model.hidden(torch.from_numpy(judges.histories[place]))
-        for width, found in beams.items():
-            hits = beam_search(decoder, hidden, closed, width, K)[0] == targets[:, None]
-            places = torch.where(hits.any(1), hits.int().argmax(1), K).numpy()
-            found.append(expected_ndcg(places, np.zeros_like(places), K))
-    return exact, {width: float(np.concatenate(found).mean()) for width, found in beams.items()}
 
 
 def train_sasrec_with_codes(subject: Subject, rounds: int) -> Training:
@@ -184,4 +156,4 @@ def train_tiger(subject: Subject, budget: float, points: int, batching: Batching
         peer.eval()
         curve.append((trained, validation_metrics(recommender, subject.judges)["ndcg_at_10"]))
         command.tell(f"TIGER: {trained:.0f} s, {samples:,} examples, NDCG@10 {curve[-1][1]:.4f}")
-    return Training(trained / samples * len(targets), curve)
+    return Training(trained / samples * len(targets), curve, peer)

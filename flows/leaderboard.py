@@ -100,7 +100,7 @@ def _chapter(spec: Leaderboard, split: Split, published: list[Published]) -> Cha
     standings = rank_models(runs, NAME, own, seeds[0])
     data = SequenceDataset.load(_artifact(split, {"seed": seeds[0], "data_seed": data_seed}, "ingest"), 1)
     rows = [row for row in published if split.published and row.dataset == split.published]
-    return Chapter(split.title, split.profile, seeds, len(data.test), data.n_items, standings, rows)
+    return Chapter(split.title, split.profile, seeds, len(data.test), data.n_items, standings, rows, split.note)
 
 
 def _evaluate(split: Split, change: Mapping[str, object]) -> Run:

@@ -21,6 +21,7 @@ from bbqrec_core.baselines.sasrec import code_rows
 from bbqrec_core.baselines.sasrec_training import train_sasrec
 from bbqrec_core.baselines.with_prior import SasrecWithPrior
 from bbqrec_core.dataset import SequenceDataset, load_semantic_ids
+from bbqrec_core.determinism import choose_device
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.ranking import rank_split, sample_users
 from bbqrec_core.evaluation.significance import compare_with
@@ -85,7 +86,8 @@ def _measure(arguments: argparse.Namespace, inputs: dict[str, Path], data: Seque
                 yield "without prior", _rank(ours.without_prior(), data)
         if not arguments.no_sasrec:
             section = profile.baselines
-            sasrec, _ = train_sasrec(data, section.sasrec, section.max_history, seed, codes=codes)
+            device = str(choose_device(profile.compute.device))
+            sasrec, _ = train_sasrec(data, section.sasrec, section.max_history, seed, device, codes=codes)
             yield sasrec.name, _rank(sasrec, data)
             valid = sample_users(data.valid, section.sasrec.mixture_users, seed)
             helpers = load_helpers(profile.sequence, inputs)

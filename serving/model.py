@@ -23,8 +23,8 @@ class BBQRecModel(PythonModel):
     Input: a column `history`, each a list of item IDs in time order, most recent last; unknown IDs are passed over, an empty list
     stands for a new user. Parameters: `k`, how many items; `mask_seen`, whether items of the history may be recommended again.
 
-    Output: columns `items` (item IDs, best first), `scores` (weighted log-probabilities of heads and prior), `unknown` (how many IDs of
-    the history the catalogue does not have).
+    Output: columns `items` (item IDs, best first), `scores` (the mix: weighted log-probabilities of heads and prior, content similarity,
+    what repetition is worth), `unknown` (how many IDs of the history the catalogue does not have).
     """
 
     def load_context(self, context: Any) -> None:

@@ -4,6 +4,7 @@ It imports nothing that a model carries, `bbqrec_core` or `serving`: MLflow puts
 """
 
 import json
+import os
 import sys
 import traceback
 from typing import Any, TextIO
@@ -17,7 +18,8 @@ REFUSAL = "INVALID_PARAMETER_VALUE"
 def main(lifeline: str) -> None:
     """Answer requests until there are no more."""
     die_with_parent(int(lifeline))
-    answers, sys.stdout = sys.stdout, sys.stderr  # what models and libraries print is no answer
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what models, libraries and their children print is no answer
     _serve(sys.stdin, answers)
 
 
@@ -31,6 +33,7 @@ def _serve(requests: TextIO, answers: TextIO) -> None:
         answer: dict[str, Any] = {}
         try:
             if "load" in request:
+                model = None  # what does not load leaves nothing that could answer in its place
                 model = mlflow.pyfunc.load_model(request["load"])
             else:
                 found = model.predict(pd.DataFrame({"history": request["histories"]}), params={"k": request["k"]})

@@ -61,7 +61,7 @@ class ModelProcess:
             line = self._process.stdout.readline()
         except BrokenPipeError:
             line = ""
-        if not line:
+        if not line.endswith("\n"):  # nothing, or half of an answer
             raise ModelFailure(f"its process ended with exit code {self._process.wait()}")
         answer = json.loads(line)
         if "problem" in answer:

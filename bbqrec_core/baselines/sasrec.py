@@ -195,7 +195,7 @@ class Sasrec:
     def score(self, histories: torch.Tensor) -> torch.Tensor:
         """See `Recommender.score`."""
         recent = histories.to(self._counts.device)[:, -self.max_history :]
-        scores = self._counts.repeat(len(recent), 1)
+        scores = self._counts.log1p().repeat(len(recent), 1)  # of nobody known: popularity, on the scale of the logits
         known = (recent != PADDING).any(1).nonzero()[:, 0]
         if len(known):
             items = align_left(recent[known])

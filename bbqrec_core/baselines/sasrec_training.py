@@ -86,10 +86,10 @@ def train_sasrec(
         warm = None if codes is None else counts > 0
         model = SasrecModel(data.n_items, max_history, *scale, codes=codes, buckets=buckets, warm=warm).to(device)
         optimizer = _optimizer(model, config)
-        told = hashlib.sha256(b"" if codes is None else codes.numpy().tobytes())
+        told = hashlib.sha256(windows.numpy().tobytes() + (b"" if codes is None else codes.numpy().tobytes()))
         for tensor in () if buckets is None else buckets.state_dict().values():
             told.update(tensor.cpu().numpy().tobytes())
-        key = f"{config.model_dump_json()} {max_history} {seed} {device} {len(windows)} {told.hexdigest()}"
+        key = f"{config.model_dump_json()} {max_history} {seed} {device} {torch.__version__} {told.hexdigest()}"
         progress = train_to_the_best(
             model,
             optimizer,

@@ -1,5 +1,6 @@
 """The stage `baselines`: fits what the model is measured against, picks settings on validation, writes a folder each."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -59,10 +60,12 @@ def run(context: StageContext) -> Statistics:
                 if spec is not None:
                     _fit_sasrec(context, data, codes, curve, statistics, SimilarityBuckets(catalogue, spec))
             if config.sasrec.prior and knn is not None:
-                _mix(context, data, with_codes, Helpers(knn), statistics)
+                ours = context.profile.sequence
+                helpers = Helpers(knn, None, config.max_history, ours.repetition, ours.cold_cost)
+                _mix(context, data, with_codes, helpers, statistics)
                 vectors = content_vectors(load_features(context.input("embed"))) if config.sasrec.content else None
                 if vectors is not None:
-                    _mix(context, data, with_codes, Helpers(knn, vectors, config.max_history), statistics)
+                    _mix(context, data, with_codes, replace(helpers, vectors=vectors), statistics)
     if config.tiger.enabled:
         _fit_tiger(context, data, curve, statistics)
 

@@ -108,8 +108,8 @@ def train_tiger(
     with reproducible(seed):
         model = TigerModel(ids).to(device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
-        digest = hashlib.sha256(ids.numpy().tobytes()).hexdigest()
-        key = f"{config.model_dump_json()} {max_history} {seed} {device} {len(targets)} {digest}"
+        told = hashlib.sha256(b"".join(part.numpy().tobytes() for part in (ids, histories, targets))).hexdigest()
+        key = f"{config.model_dump_json()} {max_history} {seed} {device} {torch.__version__} {told}"
 
         def learn(check: int) -> float:
             first, last = (config.examples * done // config.checks for done in (check - 1, check))

@@ -75,7 +75,10 @@ def metrics_table(
             stacked = np.stack(columns)
             low, high = bootstrap_intervals(stacked, seed, samples)
             for place, (model, masked, name) in enumerate(group):
-                rows.append(_metric(model, split_name, masked, name, float(stacked[place].mean()), float(low[place]), float(high[place])))
+                mean, known = stacked[place].mean(), stacked[place][np.isfinite(stacked[place])]
+                if 0 < len(known) < len(stacked[place]):  # who has everything is recommended nothing
+                    mean, (low[place],), (high[place],) = known.mean(), *bootstrap_intervals(known, seed, samples)
+                rows.append(_metric(model, split_name, masked, name, float(mean), float(low[place]), float(high[place])))
     for (model, masked), values_of in plain.items():
         rows += [_metric(model, split_name, masked, name, value, None, None) for name, value in values_of.items()]
     order = {model: place for place, model in enumerate(rankings)}

@@ -8,6 +8,10 @@ from bbqrec_core.leaderboard.standings import Standing, Value, most_seeds
 from bbqrec_core.refitted import NOTE, is_refitted
 
 UNKNOWN = "-"
+REPETITION = (
+    "Without prior, BBQRec still knows what repetition is worth, as every model with a prior does. SASRec and the kNN by themselves do "
+    "not, and lose by it where seen items are not masked."
+)
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Chapter:
         users, items: How many users are ranked for, how many items are ranked.
         standings: Of our own runs, the best first.
         published: Rows of the same split.
+        note: What a reader of the tables should know; empty = nothing.
     """
 
     title: str
@@ -30,6 +35,7 @@ class Chapter:
     items: int
     standings: Sequence[Standing]
     published: Sequence[Published]
+    note: str = ""
 
 
 def page(title: str, command: str, chapters: Sequence[Chapter], picture: str) -> str:
@@ -46,14 +52,14 @@ def page(title: str, command: str, chapters: Sequence[Chapter], picture: str) ->
         "",
         f"Made by `{command}`; do not edit. The whole catalogue is ranked for every test user; ties count by expectation. Means over seeds "
         "are shown, ± their standard deviation; brackets hold 95 % bootstrap intervals over users. Differences are to BBQRec in NDCG@10 "
-        f"with seen items masked, p is of a paired permutation test over users after Holm's correction. {NOTE}",
+        f"with seen items masked, p is of a paired permutation test over users after Holm's correction. {NOTE} {REPETITION}",
         "",
         f"![NDCG@10 by split]({picture})",
     ]
     for chapter in chapters:
         seeds = f"seed{'s' if len(chapter.seeds) > 1 else ''} {', '.join(map(str, chapter.seeds))}"
         facts = f"Profile `{chapter.profile}`, {seeds}: {chapter.users:,} test users, {chapter.items:,} items."
-        parts += ["", f"## {chapter.title}", "", facts, ""]
+        parts += ["", f"## {chapter.title}", "", f"{facts} {chapter.note}".rstrip(), ""]
         parts += own_table(chapter.standings)
         if chapter.published:
             parts += ["", "Seen items not masked, as most papers have it, beside published results of the same split:", ""]

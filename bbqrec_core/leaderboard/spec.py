@@ -33,6 +33,7 @@ class Split(Section):
     published: str = Field("", description="its name in the file of published numbers; empty = none are known")
     seeds: Seeds | None = Field(None, min_length=1, description="instead of the leaderboard's own, for a split that takes long")
     set: dict[str, Any] = Field({}, description="profile fields to replace, nested as in a profile")
+    note: str = Field("", description="what a reader of its tables should know")
 
 
 class Variant(Section):

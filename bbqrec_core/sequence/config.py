@@ -8,7 +8,9 @@ from bbqrec_core.config import Section, local_field
 
 Source = Literal["fused", "text", "image"]
 COLD_COST = 0.002
-"""What new items may cost, unless a profile says otherwise; the baselines' mix is fitted with it too."""
+"""What new items may cost, unless a profile says otherwise."""
+NUMBERS_AT_ONCE = 2**25
+"""128 MiB of float32: users times items for each source of scores, or users times pairs times buckets."""
 
 
 def _distinct(sources: tuple[Source, ...]) -> tuple[Source, ...]:
@@ -87,7 +89,7 @@ class SequenceConfig(Section):
     mixture_steps: int = Field(10, ge=1, le=100, description="the heads' weights are fitted on a grid of 1/steps")
     exact_limit: int = Field(50_000, ge=0, description="catalogues up to this size are searched by scoring every item, larger ones by beam")
     beam_width: int = Field(100, ge=1, description="prefixes kept per level of the trie")
-    score_batch: int = local_field(256, ge=1, description="histories scored at a time")
+    score_batch: int = local_field(256, ge=1, description="histories scored at a time; fewer where the catalogue is large")
 
     @field_validator("code_sources")
     @classmethod
@@ -110,6 +112,11 @@ class SequenceConfig(Section):
         if weight == 0 and info.data.get("dense_weight") == 0:
             raise ValueError("at least one head must remain: give `dense_weight` or `generative_weight` a value above 0")
         return weight
+
+    def users_at_once(self, n_items: int) -> int:
+        """How many histories are scored at a time: fewer where a score for every item, or a bucket for every pair, takes much memory."""
+        pairs = (self.max_history + 1) ** 2 * len(self.similarity.sources) * (self.similarity.buckets + 1)
+        return max(1, min(self.score_batch, NUMBERS_AT_ONCE // max(n_items, pairs)))
 
 
 class RefitConfig(Section):

@@ -101,8 +101,13 @@ class DepthDecoder(nn.Module):
             items: item_idx, int64 [batch, candidates].
 
         Returns:
-            float32 [batch, candidates].
+            float32 [batch, candidates]. Memory is bounded by taking rows in turns.
         """
+        floats = max(1, items.shape[1] * (self.enter.out_features + 2 * max(self.code_counts)))  # of one row, at the widest
+        rows = max(1, WORKING_FLOATS // floats)
+        return torch.cat([self._score_items(*part) for part in zip(hidden.split(rows), items.split(rows), strict=True)])
+
+    def _score_items(self, hidden: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         batch, candidates = items.shape
         wide = hidden[:, None].expand(batch, candidates, hidden.shape[-1]).reshape(batch * candidates, -1)
         ids = self._path(self.trie, wide, items.flatten()).view(batch, candidates)

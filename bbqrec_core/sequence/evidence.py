@@ -1,8 +1,8 @@
 """What every score source says of validation's candidates, gathered once, so that a mix can be tried in milliseconds.
 
-A user's candidates are the target, the history, and what any source puts first of all else, and of what was never sold, which a mix may
-lift. An item that no source puts among its first hundred reaches no mix's first ten, but in odd cases, so ranks up to ten are those of full
-ranking.
+A user's candidates are the target, the history, what any source puts first of all that the user does not have, the same of what was never
+sold, which a mix may lift, and the first few of what the user has but the model is not told of. An item that no source puts among its first
+hundred reaches no mix's first ten, but in odd cases, so ranks up to ten are those of full ranking.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +14,12 @@ from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.evaluation.ranking import seen_items
 from bbqrec_core.sequence.content import CONTENT, ContentSimilarity
 from bbqrec_core.sequence.mixture import Scores, batches, stands_in
-from bbqrec_core.sequence.prior import BehaviourPrior
+from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
 
 TOP = 100
 """Candidates that each source proposes."""
+TOP_UNTOLD = 10
+"""Of what a user has and the model is not told of, too far back or withheld: it competes where seen items are not masked."""
 TIE_BREAK = 1e-6
 """Of popularity, among items that have as good as the same share of the prior's votes."""
 TENSORS = ("shares", "popularity", "cold", "content", "real", "seen", "history", "support")
@@ -97,21 +99,23 @@ def _gather(
     histories, targets = histories.to(device), targets.to(device)
     n_items = next(iter(heads.values())).shape[1]
     given = stands_in(histories, n_items)
+    rows, places = (part.to(device) for part in seen_items(split, place))
+    seen = torch.zeros_like(given)
+    seen[rows, places] = True
     proposals = dict(heads)
     if content:
         proposals[CONTENT] = content[0].scores(histories)
-    first = [_first(values, given, n_items) for values in proposals.values()]
+    first = []
     if prior is not None:
         votes = prior.shares(histories)  # where too few have any, popularity says who comes next
-        first += [_first(values, given | ~prior.cold, int(prior.cold.sum())) for values in proposals.values()]
-        first.append(_first(votes + TIE_BREAK * prior.popularity, given, n_items))
+        first += [_first(values, given | seen | ~prior.cold, min(TOP, int(prior.cold.sum()))) for values in proposals.values()]
+        proposals[PRIOR] = votes + TIE_BREAK * prior.popularity
+    first += [_first(values, given | seen, min(TOP, n_items)) for values in proposals.values()]
+    first += [_first(values, given | ~seen, min(TOP_UNTOLD, n_items)) for values in proposals.values()]
     columns = [targets[:, None], histories, *first]
     items = torch.cat(columns, dim=1)
     real = (items >= 0) & _first_of_its_kind(items)
     items = items.clamp_min(0)
-    rows, places = (part.to(device) for part in seen_items(split, place))
-    seen = torch.zeros_like(given)
-    seen[rows, places] = True
     nothing = torch.zeros(items.shape, device=device)
     shares = votes.gather(1, items) if prior is not None else nothing
     popularity = prior.popularity[items] if prior is not None else nothing
@@ -122,9 +126,9 @@ def _gather(
     return Evidence({name: values.gather(1, items).cpu() for name, values in heads.items()}, *(tensor.cpu() for tensor in tensors))
 
 
-def _first(values: torch.Tensor, closed: torch.Tensor, most: int) -> torch.Tensor:
-    """What a source puts first of at most so many items that are not closed: int64 [batch, up to TOP]."""
-    return values.masked_fill(closed, float("-inf")).topk(min(TOP, most), dim=1).indices
+def _first(values: torch.Tensor, closed: torch.Tensor, number: int) -> torch.Tensor:
+    """What a source puts first of all that is not closed, filled up with anything else: int64 [batch, number]."""
+    return values.masked_fill(closed, float("-inf")).topk(number, dim=1).indices
 
 
 def _first_of_its_kind(items: torch.Tensor) -> torch.Tensor:

@@ -149,8 +149,11 @@ class ItemVectors(nn.Module):
         return self.own.weight * self.warm[:, None] if rows is None else self.own(rows) * self.warm[rows][..., None]
 
     def keep(self, shape: torch.Size | tuple[int, ...]) -> torch.Tensor | float:
-        """Which own vectors survive dropout, 0 or 1 [*shape, 1]; they are not scaled up, for codes alone must do where they are missing."""
-        if not self.training or self.id_dropout == 0:
+        """Which own vectors survive dropout, 0 or 1 [*shape, 1]; they are not scaled up, for codes alone must do where they are missing.
+
+        Where no codes are read all survive: there is nothing that could do without.
+        """
+        if not self.training or self.id_dropout == 0 or not self.sources:
             return 1.0
         return (torch.rand(*shape, 1, device=self.warm.device) >= self.id_dropout).float()
 

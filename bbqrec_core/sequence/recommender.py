@@ -57,7 +57,7 @@ class SequenceRecommender:
     def score(self, histories: torch.Tensor) -> torch.Tensor:
         """Score the catalogue; see the interface. -1 may stand for padding and for unknown items, anywhere in a row."""
         scores = torch.empty(len(histories), self.n_items)
-        for part in batches(len(histories), self.model.config.score_batch):
+        for part in batches(len(histories), self.model.config.users_at_once(self.n_items)):
             scores[part] = self._catalogue(self._told(histories[part].to(self.device))).cpu()
         return scores
 
@@ -71,7 +71,7 @@ class SequenceRecommender:
             histories: As for `score`.
             k: How many.
             seen_mask: Never return an item that stands anywhere in the row, however far back.
-            exact: Score every item, or search by beam and dense top; None = by the catalogue's size (`sequence.exact_limit`).
+            exact: Score every item, or what sources put first and a beam finds; None = by the catalogue's size (`sequence.exact_limit`).
 
         Returns:
             item_idx, int64 [batch, k], best first, -1 where no item is left; and scores, float32 [batch, k], minus infinity there.
@@ -80,7 +80,7 @@ class SequenceRecommender:
             exact = self.n_items <= self.model.config.exact_limit
         items = torch.full((len(histories), k), -1, dtype=torch.int64)
         scores = torch.full((len(histories), k), float("-inf"))
-        for part in batches(len(histories), self.model.config.score_batch):
+        for part in batches(len(histories), self.model.config.users_at_once(self.n_items)):
             rows = histories[part].to(self.device)
             seen = rows if seen_mask else rows[:, :0]
             told = self._told(rows)

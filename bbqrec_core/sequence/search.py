@@ -38,7 +38,7 @@ def beam_search(decoder: DepthDecoder, hidden: torch.Tensor, seen: torch.Tensor,
     for level, count in enumerate(decoder.code_counts):
         legal = trie.legal(nodes, level, count)
         candidates = scores[..., None] + decoder.log_probs(states, legal, level)
-        _close(candidates, nodes, trie, seen_rows, trie.path[seen_items, level])
+        _close(candidates, torch.where(scores > float("-inf"), nodes, NONE), trie, seen_rows, trie.path[seen_items, level])
         kept = min(width, candidates[0].numel(), trie.level_start[level + 2] - trie.level_start[level + 1])
         scores, index = candidates.flatten(1).topk(kept, dim=1)
         alive = scores > float("-inf")
@@ -86,7 +86,7 @@ def _close(candidates: torch.Tensor, nodes: torch.Tensor, trie: Trie, seen_rows:
 
     Args:
         candidates: Scores of the next codes, float32 [batch, width, codes].
-        nodes: What they go on from, int64 [batch, width].
+        nodes: What they go on from, distinct within a row, int64 [batch, width]; NONE in slots that are dead.
         trie: The catalogue's.
         seen_rows: Row of each distinct seen item, int64 [n].
         seen_nodes: Its node of the next depth, int64 [n].
@@ -94,5 +94,9 @@ def _close(candidates: torch.Tensor, nodes: torch.Tensor, trie: Trie, seen_rows:
     keys, counts = torch.unique(seen_rows * trie.n_nodes + seen_nodes, return_counts=True)
     full = keys[counts == trie.items_below[keys % trie.n_nodes]]
     rows, closed = full // trie.n_nodes, full % trie.n_nodes
-    which, slot = (nodes[rows] == trie.parent[closed][:, None]).nonzero(as_tuple=True)
-    candidates[rows[which], slot, trie.code[closed[which]]] = float("-inf")
+    row = torch.arange(len(nodes), device=nodes.device)[:, None]
+    beam, slot = torch.where(nodes >= 0, row * trie.n_nodes + nodes, NONE).flatten().sort()
+    wanted = rows * trie.n_nodes + trie.parent[closed]
+    place = torch.searchsorted(beam, wanted).clamp_max(len(beam) - 1)
+    here = beam[place] == wanted
+    candidates.view(len(beam), -1)[slot[place[here]], trie.code[closed[here]]] = float("-inf")

@@ -169,7 +169,7 @@ def fit_mixture(
     heads = fit_heads(model, valid, config)
     if not helpers:
         return Mixture(heads), None, None
-    return fit_helpers(valid, scorer(model), heads, helpers, model.start.device, config.score_batch)
+    return fit_helpers(valid, scorer(model), heads, helpers, model.start.device, config.users_at_once(model.n_items))
 
 
 def fit_heads(model: SequenceModel, valid: EvalSplit, config: SequenceConfig) -> dict[str, float]:
@@ -178,7 +178,7 @@ def fit_heads(model: SequenceModel, valid: EvalSplit, config: SequenceConfig) ->
         return even(model.heads)
     grid = weight_grid(model.heads, config.mixture_steps)
     with torch.no_grad():
-        qualities = ranking_quality(valid, scorer(model), grid, config.score_batch)
+        qualities = ranking_quality(valid, scorer(model), grid, config.users_at_once(model.n_items))
     return grid[max(range(len(grid)), key=lambda index: (qualities[index][0], -index))]
 
 

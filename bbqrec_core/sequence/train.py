@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bbqrec_core.checkpoints import NDCG, Progress, copy_weights, read_checkpoint, write_checkpoint
 from bbqrec_core.dataset import EvalSplit
-from bbqrec_core.determinism import reproducible
+from bbqrec_core.determinism import choose_device, reproducible
 from bbqrec_core.errors import StageError
 from bbqrec_core.progress import track
 from bbqrec_core.sequence.config import SequenceConfig
@@ -43,7 +43,7 @@ def make_fabric(device: str, precision: str, devices: int = 1, strategy: Strateg
         devices: How many; 1 with a device that is named by its number.
         strategy: How several work together.
     """
-    accelerator, _, number = device.partition(":")
+    accelerator, _, number = (str(choose_device(device)) if device == "auto" else device).partition(":")
     chosen = [int(number)] if number else devices
     return Fabric(accelerator=accelerator, devices=chosen, strategy=strategy or "auto", precision=precision)  # type: ignore[arg-type]
 
@@ -107,7 +107,7 @@ def train(
             losses, rate = _epoch(wrapped, wrapped_optimizer, averaged, fabric, windows, config, seed, epoch, steps)
         progress.epoch = epoch
         progress.curve.extend((epoch, f"train/{name}", value) for name, value in losses.items())
-        quality = validate(judged, valid, config.score_batch) if len(valid) and fabric.is_global_zero else (0.0, 0.0)
+        quality = validate(judged, valid, config.users_at_once(model.n_items)) if len(valid) and fabric.is_global_zero else (0.0, 0.0)
         ndcg, recall = fabric.broadcast(quality)
         if len(valid):
             progress.curve.extend([(epoch, NDCG, ndcg), (epoch, "valid/recall_at_10", recall)])

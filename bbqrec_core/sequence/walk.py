@@ -61,11 +61,12 @@ class Walk:
         """
         self.device = trie.code.device
         facts = _Facts(trie)
+        powers = 2 ** torch.arange(32, device=self.device)
         groups = []
         for depth in range(trie.levels):
             nodes = trie.nodes_at(depth)
             nodes = nodes[facts.open[nodes]]
-            width = torch.ceil(torch.log2(facts.degree[nodes].double()))  # a slab's products are at most half padding
+            width = torch.searchsorted(powers, facts.degree[nodes])  # log2, rounded up: a slab's products are at most half padding
             width, order = width.sort(stable=True)
             nodes = nodes[order]
             facts.number(nodes)

@@ -35,11 +35,13 @@ def tuned(folder: Path, ingest: Path, section: dict[str, object] = QUICK) -> Sta
     return tune_prior(StageContext(load_profile("demo", {"baselines": section}), {"ingest": ingest}, folder / "prior", folder))
 
 
-def fitted(folder: Path, ingest: Path, section: dict[str, object] = QUICK, n_items: int = N_ITEMS) -> Statistics:
+def fitted(
+    folder: Path, ingest: Path, section: dict[str, object] = QUICK, n_items: int = N_ITEMS, sequence: dict[str, object] | None = None
+) -> Statistics:
     for name in ("out", "scratch"):
         (folder / name).mkdir(parents=True)
     tuned(folder, ingest, section)
-    profile = load_profile("demo", {"baselines": section, "quantization": CODES, "compute": {"device": "cpu"}})
+    profile = load_profile("demo", {"baselines": section, "quantization": CODES, "sequence": sequence or {}, "compute": {"device": "cpu"}})
     codes, features = write_semantic_ids(folder / "quantize", n_items), write_features(folder / "embed", n_items)
     inputs = {"ingest": ingest, "embed": features, "quantize": codes, "prior": folder / "prior"}
     return run(StageContext(profile, inputs, folder / "out", folder / "scratch"))
@@ -86,6 +88,15 @@ def test_content_has_a_say_where_it_helps_users_it_was_not_fitted_on(made: tuple
     assert value == statistics["sasrec_with_codes_and_prior_and_content_valid_ndcg_at_10"]
     assert value > statistics["sasrec_with_codes_and_prior_valid_ndcg_at_10"] + 0.1  # type: ignore[operator]
     assert "sasrec_with_codes_and_prior_and_content_valid_ndcg_at_10" not in made[1]
+
+
+def test_sasrec_with_prior_is_mixed_by_our_models_rules(made: tuple[Path, Statistics], ingest: Path, tmp_path: Path) -> None:
+    def repetition(out: Path) -> float:
+        return json.loads((out / "sasrec_with_codes_and_prior" / "model.json").read_text())["mixture"]["repetition"]
+
+    assert repetition(made[0]) != 0
+    fitted(tmp_path, ingest, sequence={"repetition": False})
+    assert repetition(tmp_path / "out") == 0
 
 
 def test_trials_are_written_and_the_best_is_the_prior(ingest: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from bbqrec_core.dataset import EvalSplit
 from benchmarks.random_catalogue import make_model, random_ids
-from benchmarks.training import Training, batches_as_they_come, search_quality, seconds_an_epoch
+from benchmarks.trained_search import search_quality
+from benchmarks.training import Training, batches_as_they_come, seconds_an_epoch
 
 PROJECT = Path(__file__).parents[2]
 TINY = PROJECT / "tests" / "tiny.yaml"
@@ -66,3 +67,4 @@ def test_the_command_measures_and_prints_what_it_writes(tmp_path):
     assert "| TIGER (T5) |" in ran.stdout and "| TIGER (T5), batches as public code has them |" in ran.stdout
     assert "times SASRec's, at most 1.5" in ran.stdout
     assert "by exact scoring" in ran.stdout
+    assert "| T5 generate, prefix_allowed_tokens_fn |" in ran.stdout and "times as many users as T5's, at least 100" in ran.stdout

@@ -83,6 +83,17 @@ def test_tables_and_statistics(tmp_path: Path, ingest: Path) -> None:
     assert ("popularity", "valid", True, "cold_recall_at_10") not in metrics, "no cold targets, no metric of them"
 
 
+def test_who_has_everything_spoils_no_mean(tmp_path: Path) -> None:
+    """A shop that sells things twice: nothing is left to recommend to that one user."""
+    sequences = [*planted_sequences(20, N_ITEMS, seed=1), [*range(N_ITEMS), 5]]
+    statistics = evaluated(tmp_path / "with", write_ingest(tmp_path / "ingest", sequences, N_ITEMS))
+    assert statistics["null_metrics"] == 0
+    rows = pq.read_table(tmp_path / "with" / "out" / "metrics.parquet").to_pylist()
+    for row in rows:
+        if row["metric"] == "popularity_percentile_at_10":
+            assert 0 < row["low"] <= row["value"] <= row["high"] < 1
+
+
 def test_planted_pattern_beats_popularity_and_equals_compare_as_equal(tmp_path: Path, ingest: Path) -> None:
     statistics = evaluated(tmp_path, ingest)
     assert statistics["best_baseline"] == "popularity"

@@ -22,6 +22,7 @@ from bbqrec_core.leaderboard.published import Published, read_published
 from bbqrec_core.leaderboard.spec import Leaderboard, find_leaderboard, load_leaderboard
 from bbqrec_core.leaderboard.standings import PerUser, rank_models, read_ranks
 from bbqrec_core.profile import load_profile, merge
+from cli.leaderboard import default_page
 
 HEADER = "dataset,model,masked,recall_at_10,ndcg_at_10,source\n"
 TINY = Path(__file__).parents[1] / "tiny.yaml"
@@ -32,7 +33,7 @@ def per_user(ndcg: list[float]) -> PerUser:
     return {(masked, metric): values * (1.0 if masked else 0.5) for masked in (True, False) for metric in ("ndcg", "recall")}
 
 
-@pytest.mark.parametrize("name", ["research", "parts"])
+@pytest.mark.parametrize("name", ["research", "parts", "tiger"])
 def test_a_shipped_leaderboard_is_sound(name):
     path = find_leaderboard(name)
     spec = load_leaderboard(path)
@@ -180,12 +181,12 @@ def chapter() -> Chapter:
         Published("shop", "no NDCG", False, 0.2, None, "a paper"),
         Published("shop", "masked", True, 0.2, 0.11, "a paper"),
     ]
-    return Chapter("A shop", "demo", [3], 2, 9, rank_models(runs, "BBQRec", ["BBQRec"], 1), published)
+    return Chapter("A shop", "demo", [3], 2, 9, rank_models(runs, "BBQRec", ["BBQRec"], 1), published, "Its SASRec is odd.")
 
 
 def test_the_page_sets_published_results_among_ours_where_they_may_be_compared():
     text = page("Board", "bbqrec leaderboard mine", [chapter()], "board.svg")
-    assert "Profile `demo`, seed 3: 2 test users, 9 items." in text and "![NDCG@10 by split](board.svg)" in text
+    assert "Profile `demo`, seed 3: 2 test users, 9 items. Its SASRec is odd." in text and "![NDCG@10 by split](board.svg)" in text
     table = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line]
     assert table[1].startswith("| **BBQRec** | 0.6000 [")
     assert table[2].startswith("| BBQRec refitted | 0.3500 [") and table[2].endswith("| - | - |")
@@ -239,6 +240,19 @@ def test_a_leaderboard_made_for_real_goes_on_where_it_was(tmp_path):
         assert (tmp_path / "docs" / "board.svg").exists()
     assert pages[0] == pages[1]
     assert "seed 1: " in pages[0] and "**plain attention**" in pages[0] and "| TIGER | 0.0700 |" in pages[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "whole", "page_at"),
+    [
+        ("research", True, "docs/leaderboard.md"),
+        ("research", False, "leaderboard-research.md"),
+        ("parts", True, "leaderboard-parts.md"),
+        ("/elsewhere/research.yaml", True, "leaderboard-research.md"),
+    ],
+)
+def test_nothing_but_the_whole_of_it_takes_the_documentations_place(name, whole, page_at):
+    assert default_page(name, whole) == Path(page_at)
 
 
 def test_a_split_that_is_not_there_is_told_before_anything_starts(tmp_path):

@@ -169,6 +169,31 @@ def test_candidates_are_ranked_as_the_catalogue_is_where_few_items_have_votes():
         assert whole.mean() > 0
 
 
+def test_candidates_are_ranked_as_the_catalogue_is_for_users_who_have_more_than_any_model_is_told():
+    """150 items each, which the head puts first; the history that it is told holds eight of them."""
+    rng, n_items, users, owned = np.random.default_rng(4), 1500, 40, 150
+    seen = np.stack([rng.choice(n_items, owned, replace=False) for _ in range(users)])
+    targets = np.array([rng.choice(np.setdiff1d(np.arange(n_items), row)) for row in seen])
+    split = EvalSplit(np.arange(users, dtype=np.int32), seen[:, -8:], targets, np.arange(0, users * owned + 1, owned), seen.ravel())
+    table = torch.randn(users, n_items, generator=torch.Generator().manual_seed(2))
+    table.scatter_add_(1, torch.from_numpy(seen), torch.full((users, owned), 20.0))
+    table.scatter_add_(1, torch.from_numpy(targets)[:, None], torch.full((users, 1), 2.5))
+    row_of = {tuple(history): row for row, history in enumerate(seen[:, -8:].tolist())}
+    heads = lambda rows: {"dense": table[[row_of[tuple(row)] for row in rows.tolist()]].log_softmax(1)}  # noqa: E731
+    evidence = gather_evidence(split, heads, None, 16)
+    for masked in (True, False):
+        for repetition in (0.0, -30.0):
+            mixture = Mixture({"dense": 1.0}, repetition=repetition)
+            scores = mixture.combine(heads(torch.from_numpy(seen[:, -8:])), torch.from_numpy(seen[:, -8:])).numpy()
+            own = np.take_along_axis(scores, targets[:, None], axis=1)
+            if masked:
+                np.put_along_axis(scores, seen, -np.inf, axis=1)
+            above = (scores > own).sum(1)
+            whole = expected_ndcg(above, np.zeros_like(above), 10)
+            np.testing.assert_allclose(per_user_ndcg(evidence, [(mixture, 1.0)], masked)[0], whole, atol=1e-12)
+            assert not masked or 0 < whole.mean() < 1
+
+
 @pytest.mark.parametrize(("cold_targets", "lifted"), [(30, True), (9, False)])
 def test_what_was_never_sold_is_lifted_if_that_costs_the_others_next_to_nothing(cold_targets, lifted):
     """The heads know who wants new items, the prior who wants others; nine targets are too few to tell anything from."""

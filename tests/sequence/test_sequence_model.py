@@ -201,6 +201,15 @@ def test_cold_items_have_no_vector_of_their_own_but_can_be_recommended(catalogue
         assert torch.equal(scores[name], again[name]) and scores[name].isfinite().all()
 
 
+@pytest.mark.parametrize(("code_sources", "dropped"), [((), False), (("fused",), True)])
+def test_own_vectors_are_dropped_only_where_codes_are_left(catalogue, code_sources, dropped):
+    model = build(catalogue, code_sources=code_sources, id_dropout=0.9, dense_score="product").train()
+    assert model.items.own is not None
+    own = model.items.own.weight * catalogue.warm[:, None]
+    _, vectors = model._dense_factors(torch.zeros(1, model.config.dimensions))
+    assert bool((vectors == own + model.items.content()).all()) != dropped
+
+
 def test_cold_items_are_not_fitted_on(catalogue):
     """The loss does not feel the code vectors that only a cold item's place in the catalogue would touch."""
     model = build(catalogue, dropout=0.0, id_dropout=0.0, dense_score="product")

@@ -18,9 +18,10 @@ from sequence_artifacts import N_ITEMS, make_artifacts, make_context
 
 from bbqrec_core import schema
 from bbqrec_core.dataset import SequenceDataset
+from bbqrec_core.determinism import choose_device
 from bbqrec_core.errors import ArtifactError, StageError
 from bbqrec_core.evaluation.ranking import validation_metrics
-from bbqrec_core.sequence import stage, train
+from bbqrec_core.sequence import config, stage, train
 from bbqrec_core.sequence.mixture import ranking_quality, weight_grid
 from bbqrec_core.sequence.recommender import load_recommender
 from bbqrec_core.sequence.windows import Windows
@@ -127,6 +128,100 @@ def test_recommend_gives_the_best_unseen_items(trained, exact):
         assert sorted(row[: len(unseen)]) == unseen and all(item == -1 for item in row[len(unseen) :]), "K beyond the catalogue"
 
 
+def test_a_large_catalogue_is_scored_for_fewer_users_at_a_time_with_the_same_result(trained, monkeypatch):
+    recommender = load_recommender(trained[0])
+    histories = torch.arange(N_ITEMS)[:, None]
+    scores, (items, _) = recommender.score(histories), recommender.recommend(histories, 5)
+    asked = []
+    real = recommender._catalogue
+    monkeypatch.setattr(recommender, "_catalogue", lambda rows: asked.append(len(rows)) or real(rows))
+    pairs = 9 * 9 * 2 * 9  # of positions, times sources, times buckets: more than there are items
+    monkeypatch.setattr(config, "NUMBERS_AT_ONCE", 7 * pairs + 1)
+    torch.testing.assert_close(recommender.score(histories), scores, rtol=1e-4, atol=1e-5)
+    assert max(asked) == 7
+    assert torch.equal(recommender.recommend(histories, 5)[0], items)
+    monkeypatch.setattr(config, "NUMBERS_AT_ONCE", 1)
+    assert recommender.recommend(histories[:2], 5)[0].shape == (2, 5) and asked[-1] == 1
+
+
+def test_how_many_users_are_scored_at_a_time():
+    settings = config.SequenceConfig()
+    assert [settings.users_at_once(n_items) for n_items in (500, 100_000, 1_000_000, 10**9)] == [256, 256, 33, 1]
+    assert settings.model_copy(update={"max_history": 200}).users_at_once(500) == 46
+    assert settings.model_copy(update={"max_history": 1000}).users_at_once(500) == 1
+
+
+def test_beyond_the_limit_candidates_are_searched_in_place_of_everything(trained, monkeypatch):
+    recommender = load_recommender(trained[0])
+    histories = torch.tensor([[-1, -1, 3], [5, 9, 1]])
+    ways = []
+    for way in ("_exhaustive", "_by_candidates"):
+        real = getattr(recommender, way)
+        monkeypatch.setattr(recommender, way, lambda *told, way=way, real=real: ways.append(way) or real(*told))
+    for limit in (N_ITEMS, N_ITEMS - 1):
+        recommender.model.config = recommender.model.config.model_copy(update={"exact_limit": limit})
+        recommender.recommend(histories, 5)
+    assert ways == ["_exhaustive", "_by_candidates"]
+
+
+@pytest.mark.parametrize("beam_width", [1, 2, 5])
+def test_a_beam_far_narrower_than_the_catalogue_still_gives_distinct_unseen_items(trained, beam_width):
+    recommender = load_recommender(trained[0])
+    recommender.model.config = recommender.model.config.model_copy(update={"beam_width": beam_width})
+    histories = torch.tensor([[-1] * 11 + [3], list(range(12)), [-1] * 12])
+    items, scores = recommender.recommend(histories, 10, exact=False)
+    whole = recommender.score(histories)
+    assert bool((items >= 0).all()), "as many candidates as are wanted are looked for, however narrow the beam"
+    for row, history in zip(items.tolist(), histories.tolist(), strict=True):
+        assert len(set(row)) == 10 and not set(row) & set(history)
+    torch.testing.assert_close(whole.gather(1, items), scores, rtol=1e-4, atol=1e-4)
+
+
+def test_the_rate_warms_up_in_a_line_and_falls_by_a_cosine_to_nothing():
+    settings = config.SequenceConfig(learning_rate=0.4, warmup_share=0.1)
+    rates = [train.learning_rate(step, 100, settings) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.04 * step for step in range(1, 11)])
+    assert rates[10] == pytest.approx(0.4) and rates[55] == pytest.approx(0.2)
+    assert all(later < sooner for sooner, later in itertools.pairwise(rates[10:])) and 0 < rates[-1] < 0.001
+
+
+@pytest.mark.parametrize("clip_norm", [0.05, 1e6])
+def test_no_step_is_made_by_a_gradient_longer_than_the_profile_says(artifacts, tmp_path, monkeypatch, clip_norm):
+    norms = []
+    real = torch.optim.AdamW.step
+
+    def step(optimizer: torch.optim.AdamW, *told: object) -> object:
+        gradients = [p.grad.flatten() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(float(torch.cat(gradients).norm()))
+        return real(optimizer, *told)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    stage.run(make_context(tmp_path, artifacts, epochs=2, clip_norm=clip_norm, prior="off"))
+    assert len(norms) > 2
+    if clip_norm == 0.05:
+        assert max(norms) == pytest.approx(clip_norm, rel=1e-3)
+    else:
+        assert max(norms) > 0.1, "else the smaller limit would have had nothing to do"
+
+
+def test_auto_is_the_device_that_every_other_stage_takes(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)  # Fabric's own `auto` would take it
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert train.make_fabric("auto", "32-true").device == choose_device("auto") == torch.device("cpu")
+
+
+def test_in_half_precision_it_learns_and_is_saved_in_full(artifacts, tmp_path):
+    context = make_context(tmp_path, artifacts, epochs=8, precision="bf16-mixed", prior="off")
+    statistics = stage.run(context)
+    tensors = load_file(context.out / "model.safetensors")
+    assert all(tensor.dtype != torch.bfloat16 and tensor.isfinite().all() for tensor in tensors.values() if tensor.is_floating_point())
+    assert statistics["valid_ndcg_at_10"] > 1.5 * popularity_ndcg(artifacts)
+    exact = make_context(tmp_path, artifacts, "exact", epochs=8, prior="off")
+    stage.run(exact)
+    other = load_file(exact.out / "model.safetensors")
+    assert any(not torch.equal(tensors[name], other[name]) for name in tensors), "else nothing was computed in bfloat16"
+
+
 def test_same_seed_same_bytes_other_seed_other_model(artifacts, tmp_path):
     contexts = [make_context(tmp_path, artifacts, name, epochs=2) for name in ("one", "two")]
     for context in contexts:
@@ -182,7 +277,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from sequence_artifacts import make_context
-from bbqrec_core.sequence import stage, train
+from bbqrec_core.sequence import config, stage, train
 torch.set_num_threads(1)
 save, done = train.write_checkpoint, []
 def save_and_die(*arguments):

@@ -167,6 +167,17 @@ def test_a_narrow_beam_returns_real_unseen_items_whatever_the_batch(codes, seed,
 
 
 @torch.no_grad()
+def test_candidates_are_scored_in_turns_where_memory_would_not_do(monkeypatch):
+    decoder, hidden = make_decoder(np.random.default_rng(5).integers(0, 4, (40, 3)), 5), torch.randn(7, DIMENSIONS)
+    items = torch.arange(40).expand(7, -1)
+    at_once, asked, real = decoder.score_items(hidden, items), [], decoder._score_items
+    monkeypatch.setattr(decoder, "_score_items", lambda *part: asked.append(len(part[0])) or real(*part))
+    monkeypatch.setattr(decoder_module, "WORKING_FLOATS", 2 * 40 * (DIMENSIONS + 8) + 1)
+    torch.testing.assert_close(decoder.score_items(hidden, items), at_once, rtol=1e-5, atol=1e-5)
+    assert asked == [2, 2, 2, 1]
+
+
+@torch.no_grad()
 def test_beam_without_a_history_and_with_everything_seen():
     codes = np.array([[0, 0], [0, 1], [1, 0]])
     decoder = make_decoder(codes, 1)

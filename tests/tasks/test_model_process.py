@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tasks.model_process import ModelFailure, ModelRefusal, model_process
+from tasks.model_process import ModelFailure, ModelProcess, ModelRefusal, model_process
 
 MODEL = """
 import os
@@ -28,6 +28,8 @@ class Model(PythonModel):
             raise KeyError("broken")
         if first == "die":
             os._exit(7)
+        if first == "chatter":
+            os.write(1, b"what native code writes is no answer either")
         return pd.DataFrame({"items": [bbqrec_core.WHOSE] * len(model_input), "scores": [0.5] * len(model_input)})
 
 
@@ -78,7 +80,20 @@ def test_a_model_answers_by_its_own_code_refuses_fails_and_dies(saved: str) -> N
             process.ask([["fail"]], 3)
         assert not isinstance(failure.value, ModelRefusal)
         assert len(process.ask([["a"]], 3)) == 1
+        assert len(process.ask([["chatter"]], 3)) == 1
+        with pytest.raises(ModelFailure, match="folder"):
+            process.load("/no/such/folder")
+        with pytest.raises(ModelFailure):
+            process.ask([["a"]], 3)  # the model before must not answer for the one that did not load
+        process.load(saved)
         with pytest.raises(ModelFailure, match="exit code 7"):
             process.ask([["die"]], 3)
         with pytest.raises(ModelFailure, match="exit code 7"):
             process.ask([["a"]], 3)
+
+
+def test_half_an_answer_is_none() -> None:
+    half = "import sys; sys.stdin.readline(); sys.stdout.write('[1, 2'); sys.stdout.flush(); sys.exit(9)"
+    process = subprocess.Popen([sys.executable, "-c", half], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with process, pytest.raises(ModelFailure, match="exit code 9"):
+        ModelProcess(process).ask([["a"]], 3)
