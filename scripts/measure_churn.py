@@ -30,8 +30,17 @@ from bbqrec_core.stage import StageContext, Statistics
 from cli.overrides import parse_overrides
 from flows.parameters import resolve
 
-FIGURES = ("collision_share_before", "collision_share", "fused_r2_text", "fused_r2_image", "fused_r2_behaviour", "behaviour_lcp_ratio")
-FIGURES += ("behaviour_lcp_difference", "perplexity_level_1", "used_code_share")
+FIGURES = (
+    "collision_share_before",
+    "collision_share",
+    "fused_r2_text",
+    "fused_r2_image",
+    "fused_r2_behaviour",
+    "behaviour_lcp_ratio",
+    "behaviour_lcp_difference",
+    "perplexity_level_1",
+    "used_code_share",
+)
 
 
 def main() -> None:
