@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from bbqrec_core.errors import ProfileError
 from bbqrec_core.profile import available_profiles, load_profile, merge, overrides_model
+from cli.overrides import parse_overrides
+from flows.parameters import resolve
 
 
 @pytest.mark.parametrize("name", available_profiles())
@@ -61,6 +63,14 @@ def test_nonsense_instead_of_a_profile_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ProfileError, match=r"nonsense\.yaml"):
         load_profile(str(path))
+
+
+def test_off_need_not_be_quoted(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: demo\nsequence: {prior: off}\n")
+    assert load_profile(str(path)).sequence.prior == "off"
+    overrides = parse_overrides(["sequence.prior=off"])
+    assert overrides is not None and resolve("demo", overrides).sequence.prior == "off"
 
 
 def test_merge_replaces_everything_but_mappings():

@@ -128,11 +128,13 @@ def serve_and_ask(installation):
         server.wait()
 
 
-def test_every_file_that_is_linked_exists():
-    for link in re.findall(r"\]\(([^)]+)\)", README):
+@pytest.mark.parametrize("page", [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))], ids=lambda page: page.name)
+def test_every_file_that_is_linked_exists(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         if not link.startswith("http"):
             path, _, anchor = link.partition("#")
-            assert (PROJECT / path).exists(), link
+            target = page.parent / path if path else page
+            assert target.exists(), link
             if anchor:
-                headings = re.findall(r"^#+ (.+)$", (PROJECT / path).read_text(encoding="utf-8"), re.MULTILINE)
+                headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
                 assert anchor in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}, link

@@ -1,8 +1,8 @@
 """Profile section `sequence`: the sequence model, its parts and its training. Every part has a setting that turns it off."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from bbqrec_core.config import Section, local_field
 
@@ -17,6 +17,11 @@ def _distinct(sources: tuple[Source, ...]) -> tuple[Source, ...]:
     if len(set(sources)) != len(sources):
         raise ValueError("a source may be named only once")
     return sources
+
+
+def _unquoted(value: Any) -> Any:
+    """YAML takes `off` for false where it is not quoted."""
+    return "off" if value is False else value
 
 
 class SimilarityConfig(Section):
@@ -73,7 +78,7 @@ class SequenceConfig(Section):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     selection_users: int = Field(5000, ge=0, description="validation users (a seeded sample) that pick the epoch; 0 = all")
     mixture_users: int = Field(20_000, ge=0, description="validation users (a seeded sample) that fit the mix; 0 = all")
-    prior: Literal["knn", "off"] = Field(
+    prior: Annotated[Literal["knn", "off"], BeforeValidator(_unquoted)] = Field(
         "knn", description="a third score beside the heads': the co-occurrence kNN, tuned as the section baselines.knn says"
     )
     content: bool = Field(
