@@ -2,7 +2,7 @@
 
 On a CPU the logits of all states and items at once do not fit its caches, and the loss spends more time moving them than computing them.
 Torch's chunked loss goes through some states at a time and has the gradient of each part before it takes the next: two to three times as
-fast with thousands of items and a whole batch of states (docs/experiments.md), and there are never more logits than a chunk's.
+fast with thousands of items and a whole batch of states (docs/experiments/speed.md), and there are never more logits than a chunk's.
 """
 
 import torch

@@ -20,6 +20,7 @@ def main(lifeline: str) -> None:
     die_with_parent(int(lifeline))
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what models, libraries and their children print is no answer
+    sys.stdout = sys.stderr  # unbuffered, so that a process that dies has said it
     _serve(sys.stdin, answers)
 
 

@@ -41,7 +41,7 @@ class Stage:
 
 BRIEF_SPINNING = {"GOMP_SPINCOUNT": "10000"}
 """Threads that wait for one another soon sleep. Where another program keeps a core busy, long spinning makes training many times slower;
-on a free machine sleeping at once makes it up to twice as slow, sleeping soon an eighth at most (docs/experiments.md)."""
+on a free machine sleeping at once makes it up to twice as slow, sleeping soon an eighth at most (docs/experiments/speed.md)."""
 
 STAGES = (
     Stage(
@@ -137,6 +137,7 @@ STAGES = (
         sections=("evaluation", "seed"),
         sources=(),
         headline="{users_evaluated:,} users, test NDCG@10 {ndcg_at_10:.4f}",
+        environment=BRIEF_SPINNING,
     ),
     Stage(
         "register",

@@ -60,8 +60,8 @@ def run(context: StageContext) -> Statistics:
                 if spec is not None:
                     _fit_sasrec(context, data, codes, curve, statistics, SimilarityBuckets(catalogue, spec))
             if config.sasrec.prior and knn is not None:
-                ours = context.profile.sequence
-                helpers = Helpers(knn, None, config.max_history, ours.repetition, ours.cold_cost)
+                profile = context.profile
+                helpers = Helpers(knn, None, config.max_history, profile.sequence.repetition, profile.sequence.cold_cost)
                 _mix(context, data, with_codes, helpers, statistics)
                 vectors = content_vectors(load_features(context.input("embed"))) if config.sasrec.content else None
                 if vectors is not None:

@@ -8,6 +8,7 @@ import torch
 from bbqrec_core.baselines.files import write_model
 from bbqrec_core.baselines.sasrec import Sasrec
 from bbqrec_core.dataset import EvalSplit
+from bbqrec_core.sequence.config import users_in_memory
 from bbqrec_core.sequence.content import CONTENT, ContentSimilarity
 from bbqrec_core.sequence.mixture import Mixture, Scores
 from bbqrec_core.sequence.mixture_fit import Helpers, fit_helpers
@@ -16,6 +17,7 @@ from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior, packed
 OWN = "own"
 """Name of the baseline among the sources of scores."""
 SCORED_AT_A_TIME = 256
+"""Users, at most."""
 
 
 class SasrecWithPrior:
@@ -52,7 +54,7 @@ class SasrecWithPrior:
         def score(histories: torch.Tensor) -> Scores:
             return {OWN: sasrec.score(histories).log_softmax(1)}
 
-        mixture, prior, content = fit_helpers(valid, score, {OWN: 1.0}, helpers, device, SCORED_AT_A_TIME)
+        mixture, prior, content = fit_helpers(valid, score, {OWN: 1.0}, helpers, device, users_in_memory(SCORED_AT_A_TIME, sasrec.n_items))
         assert prior is not None
         return cls(sasrec, prior.to(device), None if content is None else content.to(device), mixture)
 

@@ -19,6 +19,11 @@ def _distinct(sources: tuple[Source, ...]) -> tuple[Source, ...]:
     return sources
 
 
+def users_in_memory(most: int, numbers: int) -> int:
+    """How many users to compute for at a time, each of whom takes so many numbers."""
+    return max(1, min(most, NUMBERS_AT_ONCE // max(1, numbers)))
+
+
 def _unquoted(value: Any) -> Any:
     """YAML takes `off` for false where it is not quoted."""
     return "off" if value is False else value
@@ -43,8 +48,8 @@ class SimilarityConfig(Section):
 class SequenceConfig(Section):
     """An item-level causal transformer with a generative and a dense head.
 
-    The defaults are for small catalogues (hundreds of users and items); larger ones want less dropout. `docs/experiments.md` has what they
-    were compared with.
+    The defaults are for small catalogues (hundreds of users and items); larger ones want less dropout. `docs/experiments/sequence-model.md`
+    has what they were compared with.
     """
 
     max_history: int = Field(20, ge=1, le=1000, description="items of a history that the model looks at, most recent ones")
@@ -121,7 +126,7 @@ class SequenceConfig(Section):
     def users_at_once(self, n_items: int) -> int:
         """How many histories are scored at a time: fewer where a score for every item, or a bucket for every pair, takes much memory."""
         pairs = (self.max_history + 1) ** 2 * len(self.similarity.sources) * (self.similarity.buckets + 1)
-        return max(1, min(self.score_batch, NUMBERS_AT_ONCE // max(n_items, pairs)))
+        return users_in_memory(self.score_batch, max(n_items, pairs))
 
 
 class RefitConfig(Section):

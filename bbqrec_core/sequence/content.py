@@ -21,7 +21,7 @@ from bbqrec_core.sequence.prior import packed
 
 CONTENT = "content"
 COMPONENTS = 64
-"""Main components kept of each modality: as good as all 384 of a sentence encoder (docs/experiments.md)."""
+"""Main components kept of each modality: as good as all 384 of a sentence encoder (docs/experiments/mix.md)."""
 RECENCY_DECAY = 0.5
 COLUMNS, SPEAKERS = 16_384, 1_024
 """Items, and items of histories, compared at a time: memory goes with these, not with the catalogue or the batch."""

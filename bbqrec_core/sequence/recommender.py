@@ -80,7 +80,8 @@ class SequenceRecommender:
             exact = self.n_items <= self.model.config.exact_limit
         items = torch.full((len(histories), k), -1, dtype=torch.int64)
         scores = torch.full((len(histories), k), float("-inf"))
-        for part in batches(len(histories), self.model.config.users_at_once(self.n_items)):
+        scored = self.n_items if exact or DENSE in self.model.heads or self.has_helpers else 1  # the beam alone looks at few items
+        for part in batches(len(histories), self.model.config.users_at_once(scored)):
             rows = histories[part].to(self.device)
             seen = rows if seen_mask else rows[:, :0]
             told = self._told(rows)

@@ -1,4 +1,4 @@
-"""The scripts behind the tables of `docs/experiments.md`, run on the smallest pipeline: each must still find what the stages made."""
+"""The scripts behind the tables of `docs/experiments/`, run on the smallest pipeline: each must still find what the stages made."""
 
 import re
 import subprocess
