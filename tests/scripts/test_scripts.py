@@ -18,7 +18,7 @@ from bbqrec_core.home import PROJECT
         ("ablate_model.py", ["--without", "sequence.generative_weight=0"], 7),
         ("ablate_codebooks.py", ["--without", "quantization.shared_variance_weight=0"], 3),
         ("tune_knn.py", ["--set", "baselines.knn.trials=6"], 4),
-        ("attention_weights.py", [], 8),
+        ("attention_weights.py", [], 4),
         ("measure_churn.py", ["--seeds", "1", "--set", "ingest.k_user=4"], 2),
     ],
 )
