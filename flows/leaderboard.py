@@ -15,7 +15,7 @@ from bbqrec_core.leaderboard.published import Published, read_published
 from bbqrec_core.leaderboard.spec import Leaderboard, Split, find_leaderboard, load_leaderboard
 from bbqrec_core.leaderboard.standings import PerUser, Run, rank_models, read_ranks
 from bbqrec_core.profile import load_profile, merge
-from bbqrec_core.sequence.recommender import NAME
+from bbqrec_core.sequence.recommender import NAME, WITHOUT_PRIOR
 from bbqrec_core.store import ArtifactStore
 from bbqrec_core.writing import writing
 from flows.parameters import Overrides
@@ -77,6 +77,7 @@ def _check(spec: Leaderboard) -> None:
 def _chapter(spec: Leaderboard, split: Split, published: list[Published]) -> Chapter:
     seeds = spec.seeds_of(split)
     runs: dict[str, list[PerUser]] = {}
+    heads: dict[str, list[PerUser]] = {}
     data_seed = load_profile(split.profile, split.set).data_seed  # one data set, and one embedding of it, for all seeds
     users: set[tuple[str, ...]] = set()
     for seed in seeds:
@@ -85,6 +86,7 @@ def _chapter(spec: Leaderboard, split: Split, published: list[Published]) -> Cha
         users.add(whole.users)
         for model, measured in whole.models.items():
             runs.setdefault(model, []).append(measured)
+        heads.setdefault(WITHOUT_PRIOR, []).append(_heads(whole))
         for variant in spec.variants:
             if variant.name in whole.models:
                 raise ProfileError(f"A variant is named '{variant.name}', as a model that is ranked anyway.", "Give it a name of its own.")
@@ -92,15 +94,22 @@ def _chapter(spec: Leaderboard, split: Split, published: list[Published]) -> Cha
             changed = _evaluate(split, merge(only_trained, variant.set))
             users.add(changed.users)
             runs.setdefault(variant.name, []).append(changed.models[NAME])
+            heads.setdefault(variant.name, []).append(_heads(changed))
     if len(users) != 1:
         raise ArtifactError(
             f"The runs of '{split.title}' ranked for different users.", "Seeds and variants must leave `source` and `ingest` alone."
         )
-    own = [model for model in runs if model.startswith(NAME)] + [variant.name for variant in spec.variants]
-    standings = rank_models(runs, NAME, own, seeds[0])
+    variants = [variant.name for variant in spec.variants]
+    standings = rank_models(runs, NAME, [*(model for model in runs if model.startswith(NAME)), *variants], seeds[0])
+    alone = rank_models(heads, WITHOUT_PRIOR, [WITHOUT_PRIOR, *variants], seeds[0]) if variants else []
     data = SequenceDataset.load(_artifact(split, {"seed": seeds[0], "data_seed": data_seed}, "ingest"), 1)
     rows = [row for row in published if split.published and row.dataset == split.published]
-    return Chapter(split.title, split.profile, seeds, len(data.test), data.n_items, standings, rows, split.note)
+    return Chapter(split.title, split.profile, seeds, len(data.test), data.n_items, standings, rows, split.note, alone)
+
+
+def _heads(run: Run) -> PerUser:
+    """Our model by itself: where nothing else has a say, it is that already."""
+    return run.models.get(WITHOUT_PRIOR, run.models[NAME])
 
 
 def _evaluate(split: Split, change: Mapping[str, object]) -> Run:

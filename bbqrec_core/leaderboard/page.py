@@ -26,6 +26,7 @@ class Chapter:
         standings: Of our own runs, the best first.
         published: Rows of the same split.
         note: What a reader of the tables should know; empty = nothing.
+        heads: Where there are variants: what they are worth without prior and content similarity.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Chapter:
     standings: Sequence[Standing]
     published: Sequence[Published]
     note: str = ""
+    heads: Sequence[Standing] = ()
 
 
 def page(title: str, command: str, chapters: Sequence[Chapter], picture: str) -> str:
@@ -61,6 +63,9 @@ def page(title: str, command: str, chapters: Sequence[Chapter], picture: str) ->
         facts = f"Profile `{chapter.profile}`, {seeds}: {chapter.users:,} test users, {chapter.items:,} items."
         parts += ["", f"## {chapter.title}", "", f"{facts} {chapter.note}".rstrip(), ""]
         parts += own_table(chapter.standings)
+        if chapter.heads:
+            parts += ["", "The heads alone, each without prior and content similarity; differences are to BBQRec's:", ""]
+            parts += own_table(chapter.heads)
         if chapter.published:
             parts += ["", "Seen items not masked, as most papers have it, beside published results of the same split:", ""]
             parts += published_table(chapter.standings, [row for row in chapter.published if not row.masked])

@@ -15,6 +15,7 @@ from bbqrec_core.sequence.prior import PRIOR, packed
 from bbqrec_core.sequence.search import beam_search, best
 
 NAME = "BBQRec"
+WITHOUT_PRIOR = f"{NAME} without prior"
 
 
 class SequenceRecommender:
@@ -50,7 +51,7 @@ class SequenceRecommender:
     def without_prior(self) -> "SequenceRecommender":
         """The heads alone, with what repetition is worth in the whole mix, under a name of their own."""
         alone = copy(self)
-        alone.name, alone.mixture, alone.prior, alone.content = f"{NAME} without prior", self.mixture.without_prior(), None, None
+        alone.name, alone.mixture, alone.prior, alone.content = WITHOUT_PRIOR, self.mixture.without_prior(), None, None
         return alone
 
     @torch.no_grad()

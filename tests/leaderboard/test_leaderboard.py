@@ -239,7 +239,9 @@ def test_a_leaderboard_made_for_real_goes_on_where_it_was(tmp_path):
         pages.append((tmp_path / "docs" / "board.md").read_text())
         assert (tmp_path / "docs" / "board.svg").exists()
     assert pages[0] == pages[1]
-    assert "seed 1: " in pages[0] and "**plain attention**" in pages[0] and "| TIGER | 0.0700 |" in pages[0]
+    assert pages[0].count("| **plain attention** |") == 2, "mixed, and the heads alone"
+    assert pages[0].count("| **BBQRec without prior** | ") == 2 + 1, "in both tables, and among published results"
+    assert "seed 1: " in pages[0] and "| TIGER | 0.0700 |" in pages[0]
 
 
 @pytest.mark.parametrize(
