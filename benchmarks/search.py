@@ -8,9 +8,7 @@ be an item of the catalogue, and both T5 must return the same items, or the benc
 """
 
 import argparse
-import statistics
 import sys
-import time
 from collections.abc import Callable
 
 import torch
@@ -31,7 +29,8 @@ from benchmarks.random_catalogue import (
     score_all,
     search,
 )
-from benchmarks.t5 import T5, T5_WITH_OUR_TRIE, allowed_by_prefix, generate, make_peer
+from benchmarks.t5 import T5, T5_WITH_OUR_TRIE, allowed_by_prefix, beside_t5, generate, make_peer
+from benchmarks.turns import seconds_in_turns
 from cli import environment
 
 TARGET_TIMES, TARGET_SCALE = 100.0, 2.0
@@ -65,17 +64,8 @@ def _benchmark(arguments: argparse.Namespace) -> tuple[str, list[str]]:
         T5: (lambda: generate(peer, few, arguments.beams, K, allowed), len(few)),
         T5_WITH_OUR_TRIE: (lambda: generate(peer, few, arguments.beams, K), len(few)),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    results: dict[str, torch.Tensor] = {}
-    for name, (run, _) in contenders.items():  # once unmeasured: memory is taken, kernels are chosen
-        results[name] = run()
-    for _ in range(arguments.rounds):
-        for name, (run, _) in contenders.items():
-            begun = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - begun)
-            command.tell(f"{name}: {seconds[name][-1]:.2f} s")
-    rates = {name: users / statistics.median(seconds[name]) for name, (_, users) in contenders.items()}
+    seconds, results = seconds_in_turns({name: run for name, (run, _) in contenders.items()}, arguments.rounds)
+    rates = {name: users / seconds[name] for name, (_, users) in contenders.items()}
     wrong = _check(results, histories)
     return report(rates, arguments, peer.trie.n_nodes), wrong
 
@@ -92,10 +82,7 @@ def _check(results: dict[str, torch.Tensor], histories: torch.Tensor) -> list[st
 
 def report(rates: dict[str, float], arguments: argparse.Namespace, nodes: int) -> str:
     """Everything as Markdown."""
-    slowest = rates[T5]
-    lines = ["| | users/s | times T5 generate |", "| --- | ---: | ---: |"]
-    lines += [f"| {name} | {rate:,.1f} | {rate / slowest:,.1f} |" for name, rate in rates.items()]
-    times, scale = rates[OURS] / slowest, rates[OURS] / rates[LARGE.format(arguments.large)]
+    times, scale = rates[OURS] / rates[T5], rates[OURS] / rates[LARGE.format(arguments.large)]
     verdicts = [
         command.verdict(times >= TARGET_TIMES, f"ours answers {times:,.0f} times as many users as T5 generate, at least {TARGET_TIMES:g}"),
         command.verdict(
@@ -109,7 +96,7 @@ def report(rates: dict[str, float], arguments: argparse.Namespace, nodes: int) -
         f"beams of {arguments.beams}, {K} items wanted; {arguments.users:,} users in batches of {AT_A_TIME}, of T5 "
         f"{arguments.peer_users:,} at once; medians of {arguments.rounds} rounds. "
         "Ours is what the shipped profiles have, with codes of text and image too and attention reweighted by both; T5 has the IDs alone.",
-        "\n".join(lines),
+        beside_t5(rates),
         "## Targets",
         "\n".join(verdicts),
     ]

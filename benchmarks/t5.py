@@ -1,6 +1,6 @@
 """TIGER's T5 in benchmarks: with random weights, and told what may follow by one Python call per beam and step, as public code does it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -44,3 +44,9 @@ def generate(
     told = {} if allowed is None else {"prefix_allowed_tokens_fn": allowed}
     tokens, _ = model.generate(histories, beams, **told)
     return model.items_of(tokens[:, :k])[..., 0]
+
+
+def beside_t5(rates: Mapping[str, float]) -> str:
+    """Users a second of each, `T5` among them, as a Markdown table."""
+    lines = ["| | users/s | times T5 generate |", "| --- | ---: | ---: |"]
+    return "\n".join([*lines, *(f"| {name} | {rate:,.1f} | {rate / rates[T5]:,.1f} |" for name, rate in rates.items())])

@@ -25,7 +25,8 @@ from bbqrec_core.store import ArtifactStore
 from benchmarks import command
 from benchmarks.codebooks.catalogue import SHOP
 from benchmarks.machine import count_threads, describe_machine
-from benchmarks.t5 import T5, T5_WITH_OUR_TRIE
+from benchmarks.t5 import T5, beside_t5
+from benchmarks.trained_search import OURS as SEARCHER
 from benchmarks.trained_search import K, search_quality, search_rates
 from benchmarks.training import (
     BEAMS,
@@ -59,13 +60,13 @@ class Searched:
         exact: NDCG@10 of our generative head by exact scoring, of the searchers.
         beams: The same by beams of some widths.
         judged: Of the judges, by a beam as wide as T5's.
-        rates: Users a second: ours, T5 told by a function what may follow, T5 with our trie.
+        rates: Users a second, from `search_rates`.
     """
 
     exact: float
     beams: dict[int, float]
     judged: float
-    rates: tuple[float, float, float]
+    rates: dict[str, float]
 
 
 def main() -> int:
@@ -149,23 +150,14 @@ def report(subject: Subject, trainings: dict[str, Training], budget: float, sear
         for width, beam in searched.beams.items():
             said = f"the generative head has NDCG@10 {beam:.4f} by a beam of {width}, {searched.exact:.4f} by exact scoring"
             verdicts.append(command.verdict(abs(beam - searched.exact) <= LOSS * searched.exact, f"{said}, at most {LOSS:.1%} apart"))
-        by_ours, by_function, _ = searched.rates
-        said = f"a beam of {BEAMS} answers {by_ours / by_function:,.0f} times as many users as T5's, at least {TARGET_SEARCH:g}"
+        times = searched.rates[SEARCHER] / searched.rates[T5]
+        said = f"a beam of {BEAMS} answers {times:,.0f} times as many users as T5's, at least {TARGET_SEARCH:g}"
         good = f"with NDCG@10 {searched.judged:.4f} to the judges, T5 with {tiger.best:.4f} at best"
-        fulfilled = by_ours >= TARGET_SEARCH * by_function and searched.judged >= tiger.best
+        fulfilled = times >= TARGET_SEARCH and searched.judged >= tiger.best
         verdicts.append(command.verdict(fulfilled, f"{said}, {good}"))
         search = [
             f"Search by what was trained, {K} items by beams of {BEAMS}; ours leaves out what users have, T5 does not:",
-            "\n".join(
-                [
-                    "| | users/s | times T5 generate |",
-                    "| --- | ---: | ---: |",
-                    *(
-                        f"| {name} | {rate:,.1f} | {rate / by_function:,.1f} |"
-                        for name, rate in zip(("ours, generative head", T5, T5_WITH_OUR_TRIE), searched.rates, strict=True)
-                    ),
-                ]
-            ),
+            beside_t5(searched.rates),
         ]
     interactions = int(subject.data.train_offsets[-1])
     parts = [

@@ -1,7 +1,5 @@
 """Generative search by what was trained: how good what it finds is, and how many users a second ours and T5 answer."""
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,9 +12,11 @@ from bbqrec_core.evaluation.ranking import seen_items
 from bbqrec_core.sequence.mixture import batches, ranking_quality
 from bbqrec_core.sequence.model import GENERATIVE, SequenceModel
 from bbqrec_core.sequence.search import beam_search
-from benchmarks.t5 import allowed_by_prefix, generate
+from benchmarks.t5 import T5, T5_WITH_OUR_TRIE, allowed_by_prefix, generate
+from benchmarks.turns import seconds_in_turns
 
 K = 10
+OURS = "ours, generative head"
 AT_A_TIME = 256
 """Users searched for at once, by ours."""
 T5_AT_A_TIME = 16
@@ -53,10 +53,10 @@ def _closed(judges: EvalSplit, place: slice) -> torch.Tensor:
 
 
 @torch.no_grad()
-def search_rates(model: SequenceModel, peer: TigerModel, judges: EvalSplit, width: int, rounds: int) -> tuple[float, float, float]:
-    """Users a second from histories to K items by beams of one width: ours, T5 told what may follow by a function, T5 with our trie.
+def search_rates(model: SequenceModel, peer: TigerModel, judges: EvalSplit, width: int, rounds: int) -> dict[str, float]:
+    """Users a second from histories to K items by beams of one width: ours, and T5 told either way what may follow.
 
-    T5 answers the first `T5_AT_A_TIME` of the users. Medians over rounds, taken in turns after one that is not counted.
+    T5 answers the first `T5_AT_A_TIME` of the users.
     """
     decoder = model.decoder
     assert decoder is not None
@@ -67,17 +67,10 @@ def search_rates(model: SequenceModel, peer: TigerModel, judges: EvalSplit, widt
         for place in batches(len(judges), AT_A_TIME):
             beam_search(decoder, model.hidden(torch.from_numpy(judges.histories[place])), _closed(judges, place), width, K)
 
-    runs: list[tuple[int, Callable[[], object]]] = [
-        (len(judges), ours),
-        (len(few), lambda: generate(peer, few, width, K, allowed)),
-        (len(few), lambda: generate(peer, few, width, K)),
-    ]
-    seconds: list[list[float]] = [[] for _ in runs]
-    for counted in range(-1, rounds):
-        for taken, (_, run) in zip(seconds, runs, strict=True):
-            begun = time.perf_counter()
-            run()
-            if counted >= 0:
-                taken.append(time.perf_counter() - begun)
-    by_ours, by_function, by_trie = (users / statistics.median(taken) for taken, (users, _) in zip(seconds, runs, strict=True))
-    return by_ours, by_function, by_trie
+    contenders: dict[str, tuple[Callable[[], object], int]] = {
+        OURS: (ours, len(judges)),
+        T5: (lambda: generate(peer, few, width, K, allowed), len(few)),
+        T5_WITH_OUR_TRIE: (lambda: generate(peer, few, width, K), len(few)),
+    }
+    seconds, _ = seconds_in_turns({name: run for name, (run, _) in contenders.items()}, rounds)
+    return {name: users / seconds[name] for name, (_, users) in contenders.items()}

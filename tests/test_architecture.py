@@ -60,8 +60,9 @@ STAGE_MODULES = [f"bbqrec_core.{package}.stage" for package in BARE_PACKAGES]
     ("modules", "absent"),
     [
         (STAGE_MODULES, [*ABSENT, "yaml", "filelock", "jinja2"]),
+        # The benchmark's transformers bring these three.
         (["benchmarks.gpu"], [*ABSENT, "lightning", "open_clip", "sentence_transformers", "typer"]),
-    ],  # transformers brings the other three
+    ],
     ids=["models", "benchmark"],
 )
 def test_what_a_bare_gpu_box_lacks_is_not_imported(modules, absent):

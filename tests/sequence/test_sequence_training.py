@@ -277,7 +277,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from sequence_artifacts import make_context
-from bbqrec_core.sequence import config, stage, train
+from bbqrec_core.sequence import stage, train
 torch.set_num_threads(1)
 save, done = train.write_checkpoint, []
 def save_and_die(*arguments):
