@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
-import torch
-from sequence_artifacts import make_artifacts
+from sequence_artifacts import make_artifacts, make_context
+
+from bbqrec_core.determinism import kernel_threads
+from bbqrec_core.sequence import stage
 
 
 @pytest.fixture(scope="session")
@@ -12,9 +14,14 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return make_artifacts(tmp_path_factory.mktemp("artifacts"))
 
 
+@pytest.fixture(scope="session")
+def trained(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    context = make_context(tmp_path_factory.mktemp("trained"), artifacts, epochs=25)
+    with kernel_threads(1):
+        return context.out, stage.run(context)
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with kernel_threads(1):
+        yield
