@@ -31,7 +31,7 @@ from bbqrec_core.gate_config import GatesConfig
 from bbqrec_core.ingest.config import IngestConfig, SourceConfig
 from bbqrec_core.quantization.config import QuantizationConfig
 from bbqrec_core.report.config import ReportConfig
-from bbqrec_core.sequence.config import RefitConfig, SequenceConfig
+from bbqrec_core.sequence.config import RefitConfig, SearchConfig, SequenceConfig
 
 FOLDER_VARIABLE = "BBQREC_PROFILES"
 """Environment variable that names a folder of one's own profiles."""
@@ -94,6 +94,7 @@ class Profile(Section):
     quantization: QuantizationConfig = QuantizationConfig()
     sequence: SequenceConfig = SequenceConfig()
     refit: RefitConfig = RefitConfig()
+    search: SearchConfig = SearchConfig()
     baselines: BaselinesConfig = BaselinesConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: GatesConfig = GatesConfig()
@@ -106,6 +107,11 @@ class Profile(Section):
         if self.embedding.text is None and self.embedding.image is None and self.source.kind != "sequences":
             raise ValueError("at least one of `embedding.text` and `embedding.image` must be there")
         return self
+
+    @property
+    def baseline_history(self) -> int:
+        """Items of a history that baselines and prior look at: as many as our model, unless the profile says otherwise."""
+        return self.baselines.max_history or self.sequence.max_history
 
     @property
     def experiment(self) -> str:

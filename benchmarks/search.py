@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import torch
 
-from bbqrec_core.sequence.config import SequenceConfig
+from bbqrec_core.sequence.config import SearchConfig
 from benchmarks import command
 from benchmarks.machine import count_threads, describe_machine
 from benchmarks.random_catalogue import (
@@ -34,7 +34,7 @@ from benchmarks.turns import seconds_in_turns
 from cli import environment
 
 TARGET_TIMES, TARGET_SCALE = 100.0, 2.0
-DEFAULT_BEAMS = SequenceConfig().beam_width
+DEFAULT_BEAMS = SearchConfig().beam_width
 OURS, LARGE = "ours, beam", "ours, beam, {:,} items"
 
 

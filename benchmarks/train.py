@@ -110,7 +110,7 @@ def _search(subject: Subject, trainings: dict[str, Training], rounds: int) -> Se
     if not isinstance(ours, SequenceModel) or ours.decoder is None or not isinstance(peer, TigerModel):
         return None
     searchers = sample_users(subject.data.valid, SEARCHERS, profile.seed)
-    exact, beams = search_quality(ours, searchers, sorted({BEAMS, profile.sequence.beam_width}))
+    exact, beams = search_quality(ours, searchers, sorted({BEAMS, profile.search.beam_width}))
     judged = search_quality(ours, subject.judges, [BEAMS])[1][BEAMS]
     return Searched(exact, beams, judged, search_rates(ours, peer, searchers, BEAMS, rounds))
 

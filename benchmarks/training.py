@@ -118,7 +118,7 @@ def train_sasrec_with_codes(subject: Subject, rounds: int) -> Training:
 
     def run(epochs: int, users: int) -> list[tuple[int, str, float]]:
         config = section.sasrec.model_copy(update={"epochs": epochs, "selection_users": users})
-        return train_sasrec(data, config, section.max_history, profile.seed, codes=codes)[1].curve
+        return train_sasrec(data, config, profile.baseline_history, profile.seed, codes=codes)[1].curve
 
     seconds = seconds_an_epoch(lambda epochs: run(epochs, 1), rounds)
     command.tell(f"SASRec with codes: {seconds:.1f} s an epoch")

@@ -87,12 +87,12 @@ def _measure(arguments: argparse.Namespace, inputs: dict[str, Path], data: Seque
         if not arguments.no_sasrec:
             section = profile.baselines
             device = str(choose_device(profile.compute.device))
-            sasrec, _ = train_sasrec(data, section.sasrec, section.max_history, seed, device, codes=codes)
+            sasrec, _ = train_sasrec(data, section.sasrec, profile.baseline_history, seed, device, codes=codes)
             yield sasrec.name, _rank(sasrec, data)
             valid = sample_users(data.valid, section.sasrec.mixture_users, seed)
             helpers = load_helpers(profile.sequence, inputs)
             for vectors in (None,) if helpers.vectors is None else (None, helpers.vectors):
-                mixed = SasrecWithPrior.fit(sasrec, Helpers(knn, vectors, section.max_history), valid)
+                mixed = SasrecWithPrior.fit(sasrec, Helpers(knn, vectors, profile.baseline_history), valid)
                 # Where the fit turns content down it is the one without, again; its row is a mean over all seeds all the same.
                 yield f"{sasrec.name} and prior{'' if vectors is None else ' and content'}", _rank(mixed, data)
 

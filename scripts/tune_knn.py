@@ -30,9 +30,9 @@ def main() -> None:
     profile = resolve(arguments.profile, parse_overrides(arguments.settings))
     store = ArtifactStore(home_folder())
     ingest = store.require(make_plan(profile, store)["ingest"].ref).path
-    data = SequenceDataset.load(ingest, profile.baselines.max_history)
+    data = SequenceDataset.load(ingest, profile.baseline_history)
     begun = time.process_time()
-    knn, trials = tune_knn(data, profile.baselines.knn, profile.baselines.max_history, profile.seed)
+    knn, trials = tune_knn(data, profile.baselines.knn, profile.baseline_history, profile.seed)
     print(f"{len(trials)} trials in {time.process_time() - begun:.0f} CPU seconds: {knn.settings}")
     for name, split in (("valid", data.valid), ("test", data.test)):
         for masked, (ndcg, recall) in _quality(knn, split).items():

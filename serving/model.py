@@ -11,7 +11,9 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
+from pydantic import ValidationError
 
+from bbqrec_core.sequence.config import SearchConfig
 from serving.recommendation import Catalogue, RequestError
 
 MAX_K = 1000
@@ -28,8 +30,16 @@ class BBQRecModel(PythonModel):
     """
 
     def load_context(self, context: Any) -> None:
-        """Read the model's files."""
-        self.catalogue = Catalogue.load(context.artifacts["model"], context.artifacts["items"])
+        """Read the model's files. Its `model_config` is the profile's section `search`; who loads it may give other values.
+
+        Raises:
+            MlflowException: One of the values does not fit.
+        """
+        try:
+            search = SearchConfig(**(context.model_config or {}))
+        except ValidationError as error:
+            raise MlflowException(f"model_config does not fit: {error}", INVALID_PARAMETER_VALUE) from None
+        self.catalogue = Catalogue.load(context.artifacts["model"], context.artifacts["items"], search)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Recommend for every row.

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import torch
 
 from bbqrec_core import schema
+from bbqrec_core.sequence.config import SearchConfig
 from bbqrec_core.sequence.recommender import SequenceRecommender, load_recommender
 from serving.limits import MAX_HISTORY
 
@@ -34,10 +35,10 @@ class Catalogue:
     index: dict[str, int]
 
     @classmethod
-    def load(cls, model: str | Path, items: str | Path) -> "Catalogue":
-        """Read a train artifact's directory and an items table."""
+    def load(cls, model: str | Path, items: str | Path, search: SearchConfig | None = None) -> "Catalogue":
+        """Read a train artifact's directory and an items table; `search` says how the best items are looked for."""
         item_ids = pq.read_table(items, columns=[schema.ITEM_ID])[schema.ITEM_ID].to_pylist()
-        return cls(load_recommender(Path(model)), item_ids, {item: index for index, item in enumerate(item_ids)})
+        return cls(load_recommender(Path(model), search=search), item_ids, {item: index for index, item in enumerate(item_ids)})
 
     def recommend(self, histories: Sequence[Any], k: int, masked: bool = True) -> list[dict[str, Any]]:
         """Answer a batch.

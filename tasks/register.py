@@ -1,8 +1,8 @@
 """The stage `register`: puts the model into MLflow's registry, asks it for recommendations, and decides on `champion`.
 
-A version is found again by the fingerprint of the model's artifact and the version of this stage, which stands for the code that a
-registered model carries: running twice, or after a crash at any line, ends with one version of each. It is the one stage whose output lives
-outside the store: `registration_holds` tells whether that is still there.
+A version is found again by the fingerprint of the model's artifact, how it searches, and the version of this stage, which stands for the
+code that a registered model carries: running twice, or after a crash at any line, ends with one version of each. It is the one stage whose
+output lives outside the store: `registration_holds` tells whether that is still there.
 """
 
 import contextlib
@@ -39,6 +39,8 @@ RUN_VARIABLE = "BBQREC_REGISTER_RUN"
 FINGERPRINT_TAG = "bbqrec.fingerprint"
 CODE_TAG = "bbqrec.code"
 """Version of the stage `register` that a version was made by."""
+SEARCH_TAG = "bbqrec.search"
+"""The profile's section `search`, as JSON."""
 ARTIFACT_TAG = "bbqrec.artifact."
 """Begins the names of tags that say of each stage which artifact of it a version was made from."""
 DATA_TAG = "bbqrec.data"
@@ -51,7 +53,8 @@ HELD_OUT_TAG = "bbqrec.held_out_interactions"
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 SWAPPING = "swapping"
 REGISTRATION = "registration.json"
-REGISTERED_BY = {"fingerprint": FINGERPRINT_TAG, "code": CODE_TAG}
+REGISTERED_BY = {"fingerprint": FINGERPRINT_TAG, "code": CODE_TAG, "search": SEARCH_TAG}
+"""What a version is found again by: names in the artifact, and tags."""
 USERS_ASKED = 5
 TOLERATED_LOSS = 0.98
 """A challenger on the same data replaces the champion unless its NDCG@10 is below this share of the champion's."""
@@ -70,7 +73,7 @@ def run(context: StageContext) -> Statistics:
     client = connect()
     name, facts = context.profile.model_name, _facts(context)
     items = _write_items(context)
-    version = find_version(client, name, facts[FINGERPRINT_TAG], facts[CODE_TAG]) or _log_and_register(context, items, name, facts)
+    version = find_version(client, name, facts) or _log_and_register(context, items, name, facts)
     _describe(context, client, version, facts)
     with model_process() as process:
         checked = _ask(context, process, f"models:/{name}/{version.version}")
@@ -96,7 +99,7 @@ def registration_holds(artifact: Artifact) -> bool:
     """Whether the version that an artifact speaks of is in the registry still, with its files, and some version serves."""
     registration = json.loads((artifact.path / REGISTRATION).read_text(encoding="utf-8"))
     client, name = connect(), registration["model_name"]
-    version = find_version(client, name, registration["fingerprint"], registration["code"])
+    version = find_version(client, name, {tag: registration[key] for key, tag in REGISTERED_BY.items()})
     return version is not None and int(version.version) == registration["version"] and CHAMPION in client.get_registered_model(name).aliases
 
 
@@ -106,10 +109,10 @@ def present_alias(name: str, version: int) -> str:
     return next((alias for alias in (CHAMPION, CHALLENGER, PREVIOUS) if int(aliases.get(alias, -1)) == version), "")
 
 
-def find_version(client: "MlflowClient", name: str, fingerprint: str, code: str) -> "ModelVersion | None":
-    """The first registered version of a fingerprint and a code whose files are there, if there is one."""
+def find_version(client: "MlflowClient", name: str, facts: Mapping[str, str]) -> "ModelVersion | None":
+    """The first registered version made as these tags say, by all of `REGISTERED_BY`, whose files are there, if there is one."""
     versions = client.search_model_versions(f"name = '{name}'", max_results=1000)
-    found = [one for one in versions if (one.tags.get(FINGERPRINT_TAG), one.tags.get(CODE_TAG)) == (fingerprint, code)]
+    found = [one for one in versions if all(one.tags.get(tag) == facts[tag] for tag in REGISTERED_BY.values())]
     return next((one for one in sorted(found, key=lambda version: int(version.version)) if _has_files(one)), None)
 
 
@@ -168,6 +171,7 @@ def _facts(context: StageContext) -> dict[str, str]:
         "bbqrec.profile": context.profile.name,
         FINGERPRINT_TAG: _model(context).name,
         CODE_TAG: str(BY_NAME["register"].version),
+        SEARCH_TAG: json.dumps(_search(context), sort_keys=True),
         DATA_TAG: context.input("ingest").name,
         UNTIL_TAG: str(statistics["ingest"].get("last_timestamp") or ""),
         SCORE_TAG: f"{statistics['evaluate']['registered_ndcg_at_10']:.6f}",
@@ -196,6 +200,12 @@ def _lift(evaluate: Statistics) -> float:
 def _model(context: StageContext) -> Path:
     """What is registered: the model that has learned from validation too, where the profile refits."""
     return context.input("refit" if "refit" in context.inputs else "train")
+
+
+def _search(context: StageContext) -> dict[str, Any]:
+    """How the version searches, unless who loads it says otherwise."""
+    search = context.profile.search
+    return search.fingerprint_fields()
 
 
 def _write_items(context: StageContext) -> Path:
@@ -228,6 +238,7 @@ def _log_and_register(context: StageContext, items: Path, name: str, facts: dict
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in REQUIREMENTS],
             signature=signature,
             input_example=_requests(context),
+            model_config=_search(context),
             metadata={"fingerprint": facts[FINGERPRINT_TAG]},
         )
         with contextlib.redirect_stderr(io.StringIO()):  # it announces the version there; we say it ourselves

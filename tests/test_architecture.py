@@ -200,6 +200,14 @@ def profile_reads(path):
                     yield dotted
 
 
+PROPERTIES = {
+    "model_name": {"tracking.model_name", "name"},
+    "experiment": {"tracking.experiment", "name"},
+    "baseline_history": {"baselines.max_history", "sequence.max_history"},
+}
+"""Fields that the properties of a profile read."""
+
+
 def fields_read(dotted):
     """The fields a chain of attributes stands for: none where they are local, a property's own where it is one."""
     model, kept = Profile, []
@@ -208,7 +216,7 @@ def fields_read(dotted):
             break  # attributes of a value
         if isinstance(getattr(model, part, None), property):
             assert model is Profile, dotted
-            return {"model_name": {"tracking.model_name", "name"}, "experiment": {"tracking.experiment", "name"}}[part]
+            return PROPERTIES[part]
         info = model.model_fields[part]
         if (info.json_schema_extra or {}).get(LOCAL):
             return set()

@@ -22,6 +22,11 @@ def test_misspelt_key_is_named_with_the_nearest_valid_one():
         load_profile("demo", {"ingest": {"k_usr": 3}})
 
 
+def test_a_key_that_moved_is_found_where_it_is_now():
+    with pytest.raises(ProfileError, match=r"no key 'sequence\.beam_width'\. Did you mean 'search\.beam_width'"):
+        load_profile("demo", {"sequence": {"beam_width": 50}})
+
+
 def test_misplaced_key_is_found_elsewhere():
     with pytest.raises(ProfileError, match=r"Did you mean 'ingest\.k_user'"):
         load_profile("demo", {"k_user": 3})
@@ -95,6 +100,12 @@ def test_local_fields_stay_out_of_fingerprints():
     here, there = load_profile("demo"), load_profile("demo", {"ingest": {"memory_limit": "1GB"}, "compute": {"threads": 1}})
     assert here.fingerprint_fields() == there.fingerprint_fields()
     assert here.fingerprint_fields() != load_profile("demo", {"ingest": {"k_user": 6}}).fingerprint_fields()
+
+
+def test_baselines_look_as_far_back_as_the_model_unless_told_otherwise():
+    longer = {"sequence": {"max_history": 50}}
+    assert load_profile("demo", longer).baseline_history == 50
+    assert load_profile("demo", {**longer, "baselines": {"max_history": 10}}).baseline_history == 10
 
 
 def test_own_folder_of_profiles_comes_first_and_may_extend_the_shipped_one_of_the_same_name(tmp_path, monkeypatch):

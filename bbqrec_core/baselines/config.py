@@ -123,7 +123,12 @@ class TigerConfig(Section):
 class BaselinesConfig(Section):
     """Popularity is always there; the others can be switched off, and TIGER on."""
 
-    max_history: int = Field(20, ge=1, le=1000, description="items of a history that a baseline looks at, most recent ones")
+    max_history: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="most recent items of a history that baselines and prior look at; unset = sequence.max_history",
+    )
     knn: KnnConfig = KnnConfig()
     sasrec: SasrecConfig = SasrecConfig()
     tiger: TigerConfig = TigerConfig()

@@ -34,10 +34,10 @@ def run(context: StageContext) -> Statistics:
 
     Files: `<kind>/model.json` and `<kind>/model.safetensors` each, and `curve.parquet` by epoch.
     """
-    config, seed = context.profile.baselines, context.profile.seed
-    data = SequenceDataset.load(context.input("ingest"), config.max_history)
+    config, seed, max_history = context.profile.baselines, context.profile.seed, context.profile.baseline_history
+    data = SequenceDataset.load(context.input("ingest"), max_history)
     curve: list[tuple[int, str, float]] = []
-    statistics: Statistics = {"valid_users": len(data.valid), "max_history": config.max_history}
+    statistics: Statistics = {"valid_users": len(data.valid), "max_history": max_history}
 
     popularity = Popularity(data.train_counts)
     popularity.save(context.out / Popularity.kind)
@@ -61,7 +61,7 @@ def run(context: StageContext) -> Statistics:
                     _fit_sasrec(context, data, codes, curve, statistics, SimilarityBuckets(catalogue, spec))
             if config.sasrec.prior and knn is not None:
                 profile = context.profile
-                helpers = Helpers(knn, None, config.max_history, profile.sequence.repetition, profile.sequence.cold_cost)
+                helpers = Helpers(knn, None, max_history, profile.sequence.repetition, profile.sequence.cold_cost)
                 _mix(context, data, with_codes, helpers, statistics)
                 vectors = content_vectors(load_features(context.input("embed"))) if config.sasrec.content else None
                 if vectors is not None:
@@ -84,12 +84,11 @@ def _fit_sasrec(
     buckets: SimilarityBuckets | None = None,
 ) -> Sasrec:
     """Train and save a SASRec, with codes or without, reweighted or not, and add what is to be told of it."""
-    config, seed = context.profile.baselines, context.profile.seed
+    config, seed, max_history = context.profile.baselines, context.profile.seed, context.profile.baseline_history
     device = str(choose_device(context.profile.compute.device))
     given = "".join(name for name, part in (("codes_", codes), ("reweighted_", buckets)) if part is not None)
-    sasrec, progress = train_sasrec(
-        data, config.sasrec, config.max_history, seed, device, context.scratch / f"{given}{CHECKPOINT}", codes, buckets
-    )
+    checkpoint = context.scratch / f"{given}{CHECKPOINT}"
+    sasrec, progress = train_sasrec(data, config.sasrec, max_history, seed, device, checkpoint, codes, buckets)
     sasrec.save(context.out / sasrec.kind)
     curve += [(step, f"{sasrec.kind}/{name}", value) for step, name, value in progress.curve]
     statistics |= {
@@ -120,7 +119,7 @@ def _fit_tiger(context: StageContext, data: SequenceDataset, curve: list[tuple[i
     ids = torch.from_numpy(tiger_ids(context, data))
     checkpoint = context.scratch / TIGER_CHECKPOINT
     device = str(choose_device(profile.compute.device))
-    tiger, progress = train_tiger(data, ids, config.tiger, config.max_history, seed, device, checkpoint)
+    tiger, progress = train_tiger(data, ids, config.tiger, profile.baseline_history, seed, device, checkpoint)
     tiger.save(context.out / tiger.kind)
     curve += [(step, f"{tiger.kind}/{name}", value) for step, name, value in progress.curve]
     statistics |= {

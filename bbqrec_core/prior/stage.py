@@ -18,7 +18,7 @@ def run(context: StageContext) -> Statistics:
     Files: `co_occurrence/model.json`, `co_occurrence/model.safetensors`, `trials.json`, `curve.parquet` whose step is the number of the
     trial.
     """
-    config, max_history = context.profile.baselines.knn, context.profile.baselines.max_history
+    config, max_history = context.profile.baselines.knn, context.profile.baseline_history
     data = SequenceDataset.load(context.input("ingest"), max_history)
     knn, trials = tune_knn(data, config, max_history, context.profile.seed)
     knn.save(context.out / knn.kind)

@@ -1,4 +1,4 @@
-"""Profile section `sequence`: the sequence model, its parts and its training. Every part has a setting that turns it off."""
+"""Profile sections `sequence`, the model, its parts and its training, `search` and `refit`. Every part has a setting that turns it off."""
 
 from typing import Annotated, Any, Literal
 
@@ -97,8 +97,6 @@ class SequenceConfig(Section):
         description="share of validation's NDCG@10 on other targets that may be lost so that items never sold are recommended",
     )
     mixture_steps: int = Field(10, ge=1, le=100, description="the heads' weights are fitted on a grid of 1/steps")
-    exact_limit: int = Field(50_000, ge=0, description="catalogues up to this size are searched by scoring every item, larger ones by beam")
-    beam_width: int = Field(100, ge=1, description="prefixes kept per level of the trie")
     score_batch: int = local_field(256, ge=1, description="histories scored at a time; fewer where the catalogue is large")
 
     @field_validator("code_sources")
@@ -127,6 +125,13 @@ class SequenceConfig(Section):
         """How many histories are scored at a time: fewer where a score for every item, or a bucket for every pair, takes much memory."""
         pairs = (self.max_history + 1) ** 2 * len(self.similarity.sources) * (self.similarity.buckets + 1)
         return users_in_memory(self.score_batch, max(n_items, pairs))
+
+
+class SearchConfig(Section):
+    """How the registered model looks for the best items. None of it is trained: other values make another version of the same model."""
+
+    exact_limit: int = Field(50_000, ge=0, description="catalogues up to this size are searched by scoring every item, larger ones by beam")
+    beam_width: int = Field(100, ge=1, le=10_000, description="prefixes kept per level of the trie")
 
 
 class RefitConfig(Section):

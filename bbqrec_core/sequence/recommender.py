@@ -8,6 +8,7 @@ import torch
 from bbqrec_core.recommender import Recommender
 from bbqrec_core.refitted import refitted
 from bbqrec_core.sequence.artifact import TrainedModel, load_model
+from bbqrec_core.sequence.config import SearchConfig
 from bbqrec_core.sequence.content import CONTENT
 from bbqrec_core.sequence.mixture import Scores, batches
 from bbqrec_core.sequence.model import DENSE, GENERATIVE
@@ -24,10 +25,12 @@ class SequenceRecommender:
     Args:
         trained: The model and its mix.
         device: Where to compute.
+        search: How `recommend` looks for the best items.
     """
 
-    def __init__(self, trained: TrainedModel, device: str = "cpu") -> None:
+    def __init__(self, trained: TrainedModel, device: str = "cpu", search: SearchConfig | None = None) -> None:
         self.name = NAME
+        self.search = search or SearchConfig()
         self.model = trained.model.to(device)
         self.mixture = trained.mixture
         self.prior = None if trained.prior is None else trained.prior.to(device)
@@ -72,13 +75,13 @@ class SequenceRecommender:
             histories: As for `score`.
             k: How many.
             seen_mask: Never return an item that stands anywhere in the row, however far back.
-            exact: Score every item, or what sources put first and a beam finds; None = by the catalogue's size (`sequence.exact_limit`).
+            exact: Score every item, or what sources put first and a beam finds; None = by the catalogue's size (`search.exact_limit`).
 
         Returns:
             item_idx, int64 [batch, k], best first, -1 where no item is left; and scores, float32 [batch, k], minus infinity there.
         """
         if exact is None:
-            exact = self.n_items <= self.model.config.exact_limit
+            exact = self.n_items <= self.search.exact_limit
         items = torch.full((len(histories), k), -1, dtype=torch.int64)
         scores = torch.full((len(histories), k), float("-inf"))
         scored = self.n_items if exact or DENSE in self.model.heads or self.has_helpers else 1  # the beam alone looks at few items
@@ -110,7 +113,7 @@ class SequenceRecommender:
     def _by_candidates(self, histories: torch.Tensor, seen: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Candidates of each head, of the prior and of content similarity, rescored by all of them."""
         hidden = self.model.hidden(histories)
-        wanted = max(k, self.model.config.beam_width)
+        wanted = max(k, self.search.beam_width)
         whole: dict[str, torch.Tensor] = {}  # sources that score the catalogue anyway
         if DENSE in self.model.heads:
             whole[DENSE] = self.model.dense_log_probs(hidden)
@@ -141,10 +144,14 @@ class SequenceRecommender:
 
 
 def load_recommender(
-    folder: Path, device: str = "cpu", expected_codes: str | None = None, expected_items: int | None = None
+    folder: Path,
+    device: str = "cpu",
+    expected_codes: str | None = None,
+    expected_items: int | None = None,
+    search: SearchConfig | None = None,
 ) -> SequenceRecommender:
     """Load what the stage `train` or `refit` wrote; see `load_model` for the errors."""
-    return SequenceRecommender(load_model(folder, expected_codes, expected_items), device)
+    return SequenceRecommender(load_model(folder, expected_codes, expected_items), device, search)
 
 
 def load_refitted(folder: Path, device: str = "cpu") -> list[Recommender]:

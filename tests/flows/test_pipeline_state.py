@@ -12,6 +12,7 @@ import pytest
 from installation import BIN, TINY, Installation
 
 from bbqrec_core.home import PROJECT
+from bbqrec_core.sequence.config import SearchConfig
 from bbqrec_core.store import ArtifactStore
 from tasks.services.temporary import temporary_prefect_server
 from tasks.stages import STAGES
@@ -121,6 +122,26 @@ def test_what_is_registered_has_learned_from_validation_too_unless_the_profile_s
     assert cached(result) == ["shop", "ingest", "embed", "quantize", "prior", "train", "baselines"]
     assert made(result) == ["evaluate", "register", "report"] and "refitted" not in result.stdout
     assert len(set(registry(tiny_home)[0]) & trained) == 1
+
+
+def test_another_way_to_search_is_another_version_of_the_same_model(tiny_home, prefect_api, monkeypatch):
+    before, _ = registry(tiny_home)
+    result = run(tiny_home, prefect_api, "--set", "search.beam_width=7")
+    assert made(result) == ["register"]
+    versions, aliases = registry(tiny_home)
+    assert set(versions) == set(before) and len(versions) == len(before) + 1 and aliases["champion"] == len(versions)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tiny_home / 'mlflow' / 'mlflow.db'}")
+    uri = f"models:/bbqrec-tiny/{len(versions)}"
+    assert searches_by(uri) == SearchConfig(beam_width=7)
+    assert searches_by(uri, {"beam_width": 5, "exact_limit": 0}) == SearchConfig(beam_width=5, exact_limit=0)
+    with pytest.raises(mlflow.MlflowException, match=r"(?s)model_config does not fit.*beam_width.*greater than or equal to 1"):
+        searches_by(uri, {"beam_width": 0})
+    assert made(run(tiny_home, prefect_api, "--set", "search.beam_width=7")) == []
+
+
+def searches_by(uri, given=None):
+    """How a registered model searches, loaded with a configuration of its user's."""
+    return mlflow.pyfunc.load_model(uri, model_config=given).unwrap_python_model().catalogue.recommender.search
 
 
 def test_a_run_ends_after_the_stage_it_is_told_to(prefect_api, tmp_path):

@@ -120,7 +120,7 @@ SMALL = {
 
 
 def make_profile(**sequence: object) -> Profile:
-    quick = {"knn": {"trials": 5}}
+    quick = {"knn": {"trials": 5}, "max_history": 20}
     return load_profile(
         "demo", {"seed": 7, "sequence": {**SMALL, **sequence}, "baselines": quick, "compute": {"device": "cpu", "threads": 1}}
     )

@@ -16,6 +16,7 @@ from bbqrec_core.errors import ArtifactError
 from bbqrec_core.evaluation.metrics import expected_ndcg
 from bbqrec_core.evaluation.ranking import rank_split
 from bbqrec_core.sequence import content, stage
+from bbqrec_core.sequence.config import SearchConfig
 from bbqrec_core.sequence.content import CONTENT, ContentSimilarity, ContentVectors, content_vectors
 from bbqrec_core.sequence.evidence import TOP, gather_evidence
 from bbqrec_core.sequence.mixture import Mixture
@@ -234,9 +235,8 @@ def test_a_narrow_search_finds_what_only_content_knows(copied):
     with_say(copied)
     meaning = json.loads((copied / "model.json").read_text())
     meaning["mixture"]["content"] = 50.0
-    meaning["config"] |= {"beam_width": 1}
     (copied / "model.json").write_text(json.dumps(meaning))
-    recommender = load_recommender(copied)
+    recommender = load_recommender(copied, search=SearchConfig(beam_width=1))
     rows = torch.tensor([[-1, -1, 5], [-1, -1, 30]])
     exact, by_candidates = (recommender.recommend(rows, 1, exact=way) for way in (True, False))
     assert torch.equal(exact[0], by_candidates[0])

@@ -19,6 +19,7 @@ from bbqrec_core.evaluation.ranking import rank_split
 from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn, KnnSettings, Neighbours
 from bbqrec_core.prior.tuning import tune_knn
 from bbqrec_core.sequence import stage
+from bbqrec_core.sequence.config import SearchConfig
 from bbqrec_core.sequence.evidence import TOP, Evidence, gather_evidence
 from bbqrec_core.sequence.mixture import Mixture, PriorWeight, stands_in
 from bbqrec_core.sequence.mixture_fit import fit_cold_lift, fit_prior_weight, fit_repetition, fit_support, generalises, per_user_ndcg
@@ -221,9 +222,9 @@ def test_what_was_never_sold_is_lifted_if_that_costs_the_others_next_to_nothing(
 
 def test_what_is_lifted_is_a_candidate(artifacts, tmp_path):
     """A narrow search would miss what neither the prior nor a head puts first of all."""
-    context = make_context(tmp_path, artifacts, epochs=1, beam_width=1)
+    context = make_context(tmp_path, artifacts, epochs=1)
     stage.run(context)
-    recommender = load_recommender(context.out)
+    recommender = load_recommender(context.out, search=SearchConfig(beam_width=1))
     object.__setattr__(recommender.mixture, "prior", PriorWeight(1.0, cold_lift=1000.0))
     assert recommender.prior is not None
     recommender.prior.cold = torch.arange(N_ITEMS) % 7 == 5
@@ -375,9 +376,9 @@ def test_both_ways_of_searching_use_the_prior(artifacts, tmp_path):
 
 
 def test_what_the_user_has_is_a_candidate_where_repetition_is_worth_something(artifacts, tmp_path):
-    context = make_context(tmp_path, artifacts, epochs=1, beam_width=1)
+    context = make_context(tmp_path, artifacts, epochs=1)
     stage.run(context)
-    recommender = load_recommender(context.out)
+    recommender = load_recommender(context.out, search=SearchConfig(beam_width=1))
     rows = torch.tensor([[1, 2, 3], [-1, 40, 41]])
     for worth in (50.0, -50.0):
         object.__setattr__(recommender.mixture, "repetition", worth)
@@ -392,9 +393,9 @@ def test_what_the_user_has_is_a_candidate_where_repetition_is_worth_something(ar
 
 def test_the_prior_brings_candidates_of_its_own(artifacts, tmp_path):
     """A narrow search by the heads alone would miss what only the prior puts first."""
-    context = make_context(tmp_path, artifacts, epochs=1, beam_width=1)
+    context = make_context(tmp_path, artifacts, epochs=1)
     stage.run(context)
-    recommender = load_recommender(context.out)
+    recommender = load_recommender(context.out, search=SearchConfig(beam_width=1))
     object.__setattr__(recommender.mixture, "prior", PriorWeight(1000.0))
     assert recommender.prior is not None
     rows = torch.tensor([[1, 2, 3], [20, 21, 22]])

@@ -73,15 +73,14 @@ def test_beyond_the_limit_candidates_are_searched_in_place_of_everything(trained
         real = getattr(recommender, way)
         monkeypatch.setattr(recommender, way, lambda *told, way=way, real=real: ways.append(way) or real(*told))
     for limit in (N_ITEMS, N_ITEMS - 1):
-        recommender.model.config = recommender.model.config.model_copy(update={"exact_limit": limit})
+        recommender.search = config.SearchConfig(exact_limit=limit)
         recommender.recommend(histories, 5)
     assert ways == ["_exhaustive", "_by_candidates"]
 
 
 @pytest.mark.parametrize("beam_width", [1, 2, 5])
 def test_a_beam_far_narrower_than_the_catalogue_still_gives_distinct_unseen_items(trained, beam_width):
-    recommender = load_recommender(trained[0])
-    recommender.model.config = recommender.model.config.model_copy(update={"beam_width": beam_width})
+    recommender = load_recommender(trained[0], search=config.SearchConfig(beam_width=beam_width))
     histories = torch.tensor([[-1] * 11 + [3], list(range(12)), [-1] * 12])
     items, scores = recommender.recommend(histories, 10, exact=False)
     whole = recommender.score(histories)

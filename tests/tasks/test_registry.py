@@ -14,6 +14,7 @@ from tasks.register import (
     CODE_TAG,
     HELD_OUT_TAG,
     PREVIOUS,
+    SEARCH_TAG,
     SWAPPING,
     UNTIL_TAG,
     _lift,
@@ -41,6 +42,7 @@ def facts(fingerprint, score, data="d1", lift=2.0):
     return {
         "bbqrec.fingerprint": fingerprint,
         "bbqrec.code": "1",
+        "bbqrec.search": "{}",
         "bbqrec.data": data,
         "bbqrec.test_ndcg_at_10": str(score),
         "bbqrec.test_ndcg_over_popularity": str(lift),
@@ -188,13 +190,14 @@ def test_nothing_to_roll_back_to(client, tmp_path):
     assert swap_champion(NAME) is None and swap_champion("no-such-model") is None
 
 
-def test_a_version_is_found_by_its_fingerprint_and_code(client, tmp_path):
+def test_a_version_is_found_by_its_fingerprint_its_code_and_how_it_searches(client, tmp_path):
     add(client, tmp_path, "f1", 0.1)
-    add(client, tmp_path, "f2", 0.1)
-    found = find_version(client, NAME, "f2", "1")
+    _, known = add(client, tmp_path, "f2", 0.1)
+    found = find_version(client, NAME, known)
     assert found is not None and int(found.version) == 2
-    assert find_version(client, NAME, "f3", "1") is None
-    assert find_version(client, NAME, "f2", "2") is None  # what it carries is of before
+    assert find_version(client, NAME, facts("f3", 0.1)) is None
+    assert find_version(client, NAME, {**known, CODE_TAG: "2"}) is None  # what it carries is of before
+    assert find_version(client, NAME, {**known, SEARCH_TAG: '{"beam_width": 5}'}) is None
 
 
 def test_a_version_whose_files_are_gone_is_none(client, tmp_path):
@@ -202,11 +205,11 @@ def test_a_version_whose_files_are_gone_is_none(client, tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "MLmodel").touch()
         add(client, tmp_path / folder, "f1", 0.1)
-    assert int(find_version(client, NAME, "f1", "1").version) == 1
+    assert int(find_version(client, NAME, facts("f1", 0.1)).version) == 1
     shutil.rmtree(tmp_path / "gone")
-    assert int(find_version(client, NAME, "f1", "1").version) == 2
+    assert int(find_version(client, NAME, facts("f1", 0.1)).version) == 2
     shutil.rmtree(tmp_path / "there")
-    assert find_version(client, NAME, "f1", "1") is None
+    assert find_version(client, NAME, facts("f1", 0.1)) is None
 
 
 def test_what_versions_with_an_alias_were_made_from_is_known(client, tmp_path):
