@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bbqrec_core.errors import ProfileError
 from cli.console import out
 from cli.running_flows import running_flows
 
@@ -28,9 +29,11 @@ def leaderboard(
     from bbqrec_core.leaderboard.spec import find_leaderboard, load_leaderboard
     from tasks.tracking import require_reachable
 
-    load_leaderboard(find_leaderboard(name))  # what is wrong with it is told before a server starts
-    require_reachable()
+    load_leaderboard(find_leaderboard(name), seed, only)  # what is wrong with it is told before a server starts
     to = to or default_page(name, whole=not seed and not only)
+    if to.suffix == ".svg":
+        raise ProfileError(f"The page cannot go to {to}: the picture beside it has that name.", "Give --out a name that ends in .md.")
+    require_reachable()
     with running_flows("flows.leaderboard"):
         from flows.leaderboard import leaderboard as flow
 

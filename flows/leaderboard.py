@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
 
@@ -13,7 +14,7 @@ from bbqrec_core.leaderboard.page import Chapter, page
 from bbqrec_core.leaderboard.picture import picture
 from bbqrec_core.leaderboard.published import Published, read_published
 from bbqrec_core.leaderboard.spec import Leaderboard, Split, find_leaderboard, load_leaderboard
-from bbqrec_core.leaderboard.standings import PerUser, Run, rank_models, read_ranks
+from bbqrec_core.leaderboard.standings import PerUser, Run, rank_models, read_ranks, with_stand_ins
 from bbqrec_core.profile import load_profile, merge
 from bbqrec_core.sequence.recommender import NAME, WITHOUT_PRIOR
 from bbqrec_core.store import ArtifactStore
@@ -45,11 +46,7 @@ def leaderboard(
         ProfileError: The leaderboard, one of its profiles, or the file of published numbers is wrong.
     """
     path = find_leaderboard(name)
-    whole = load_leaderboard(path)
-    unknown = set(profiles or ()) - {split.profile for split in whole.splits}
-    if unknown:
-        raise ProfileError(f"Leaderboard {path} has no split of the profile {', '.join(sorted(unknown))}.", "Leave --only away.")
-    spec = whole.reduced(seeds or (), profiles or ())
+    spec = load_leaderboard(path, seeds or (), profiles or ())
     published = read_published(path.parent / spec.published) if spec.published else []
     _check(spec)
     chapters = [_chapter(spec, split, published) for split in spec.splits]
@@ -76,35 +73,41 @@ def _check(spec: Leaderboard) -> None:
 
 def _chapter(spec: Leaderboard, split: Split, published: list[Published]) -> Chapter:
     seeds = spec.seeds_of(split)
-    runs: dict[str, list[PerUser]] = {}
+    models: list[Mapping[str, PerUser]] = []
+    variants: dict[str, list[PerUser]] = {}
     heads: dict[str, list[PerUser]] = {}
-    data_seed = load_profile(split.profile, split.set).data_seed  # one data set, and one embedding of it, for all seeds
-    users: set[tuple[str, ...]] = set()
+    made_from: set[Path] = set()
     for seed in seeds:
-        change = {"seed": seed, "data_seed": data_seed}
-        whole = _evaluate(split, change)
-        users.add(whole.users)
-        for model, measured in whole.models.items():
-            runs.setdefault(model, []).append(measured)
+        change = _change(split, seed)
+        whole = _evaluate(split, change, made_from)
+        models.append(whole.models)
         heads.setdefault(WITHOUT_PRIOR, []).append(_heads(whole))
         for variant in spec.variants:
             if variant.name in whole.models:
                 raise ProfileError(f"A variant is named '{variant.name}', as a model that is ranked anyway.", "Give it a name of its own.")
-            only_trained = {**change, "refit": {"enabled": False}}
-            changed = _evaluate(split, merge(only_trained, variant.set))
-            users.add(changed.users)
-            runs.setdefault(variant.name, []).append(changed.models[NAME])
+            changed = _evaluate(split, merge({**change, "refit": {"enabled": False}}, variant.set), made_from)
+            variants.setdefault(variant.name, []).append(changed.models[NAME])
             heads.setdefault(variant.name, []).append(_heads(changed))
-    if len(users) != 1:
+    if len(made_from) != 1:
         raise ArtifactError(
-            f"The runs of '{split.title}' ranked for different users.", "Seeds and variants must leave `source` and `ingest` alone."
+            f"The runs of '{split.title}' are not of the same data: its files changed meanwhile.",
+            "Run it again while they stay as they are.",
         )
-    variants = [variant.name for variant in spec.variants]
-    standings = rank_models(runs, NAME, [*(model for model in runs if model.startswith(NAME)), *variants], seeds[0])
+    runs: dict[str, list[PerUser]] = {}
+    for of_a_seed in with_stand_ins(models):
+        for model, measured in of_a_seed.items():
+            runs.setdefault(model, []).append(measured)
+    standings = rank_models(runs | variants, NAME, [*(model for model in runs if model.startswith(NAME)), *variants], seeds[0])
     alone = rank_models(heads, WITHOUT_PRIOR, [WITHOUT_PRIOR, *variants], seeds[0]) if variants else []
-    data = SequenceDataset.load(_artifact(split, {"seed": seeds[0], "data_seed": data_seed}, "ingest"), 1)
+    data = SequenceDataset.load(made_from.pop(), 1)
     rows = [row for row in published if split.published and row.dataset == split.published]
     return Chapter(split.title, split.profile, seeds, len(data.test), data.n_items, standings, rows, split.note, alone)
+
+
+def _change(split: Split, seed: int) -> dict[str, Any]:
+    """What a seed changes: one data set, and one embedding of it, for all of them, and no IDs that an earlier run has left behind."""
+    data_seed = load_profile(split.profile, split.set).data_seed
+    return {"seed": seed, "data_seed": data_seed, "quantization": {"warm_start": {"start": "scratch"}}}
 
 
 def _heads(run: Run) -> PerUser:
@@ -112,10 +115,12 @@ def _heads(run: Run) -> PerUser:
     return run.models.get(WITHOUT_PRIOR, run.models[NAME])
 
 
-def _evaluate(split: Split, change: Mapping[str, object]) -> Run:
-    """Run the pipeline up to `evaluate`, and read what it says of every model."""
+def _evaluate(split: Split, change: Mapping[str, object], made_from: set[Path]) -> Run:
+    """Run the pipeline up to `evaluate`, and read what it says of every model; `made_from` gets the data's artifact."""
     retrain(profile=split.profile, overrides=Overrides(**merge(split.set, change)), until=LAST)
-    return read_ranks(_artifact(split, change, "ingest"), _artifact(split, change, LAST))
+    ingest = _artifact(split, change, "ingest")
+    made_from.add(ingest)
+    return read_ranks(ingest, _artifact(split, change, LAST))
 
 
 def _artifact(split: Split, change: Mapping[str, object], stage: str) -> Path:

@@ -16,6 +16,8 @@ from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior, packed
 
 OWN = "own"
 """Name of the baseline among the sources of scores."""
+AND_CONTENT = " and content"
+"""Ends the name of what content similarity has a say in."""
 SCORED_AT_A_TIME = 256
 """Users, at most."""
 
@@ -36,7 +38,7 @@ class SasrecWithPrior:
     def __init__(self, sasrec: Sasrec, prior: BehaviourPrior, content: ContentSimilarity | None, mixture: Mixture) -> None:
         self.sasrec, self.prior, self.content, self.mixture = sasrec, prior, content, mixture
         self.kind = self.without_content if content is None else self.with_content
-        self.name = f"{sasrec.name} and prior" if content is None else f"{sasrec.name} and prior and content"
+        self.name = f"{sasrec.name} and prior{'' if content is None else AND_CONTENT}"
         self.n_items = sasrec.n_items
         self.max_history = max(sasrec.max_history, prior.knn.max_history, 0 if content is None else content.max_history)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bbqrec_core.baselines.with_prior import AND_CONTENT
 from bbqrec_core.leaderboard.published import Published
 from bbqrec_core.leaderboard.standings import Standing, Value, most_seeds
 from bbqrec_core.refitted import NOTE, is_refitted
@@ -12,6 +13,8 @@ REPETITION = (
     "Without prior, BBQRec still knows what repetition is worth, as every model with a prior does. SASRec and the kNN by themselves do "
     "not, and lose by it where seen items are not masked."
 )
+
+CONTENT = f"A model{AND_CONTENT} is the one without it where, by validation, content similarity was not to have a say."
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,15 @@ def page(title: str, command: str, chapters: Sequence[Chapter], picture: str) ->
         chapters: One per split.
         picture: File name of the picture beside the page.
     """
+    offered = any(standing.model.endswith(AND_CONTENT) for chapter in chapters for standing in chapter.standings)
+    content = f" {CONTENT}" if offered else ""
     parts = [
         f"# {title}",
         "",
         f"Made by `{command}`; do not edit. The whole catalogue is ranked for every test user; ties count by expectation. Means over seeds "
         "are shown, ± their standard deviation; brackets hold 95 % bootstrap intervals over users. Differences are to BBQRec in NDCG@10 "
-        f"with seen items masked, p is of a paired permutation test over users after Holm's correction. {NOTE} {REPETITION}",
+        "with seen items masked, p is of a paired permutation test over users after Holm's correction over the models of a table. "
+        f"{NOTE} They stand below the others. {REPETITION}{content}",
         "",
         f"![NDCG@10 by split]({picture})",
     ]

@@ -10,8 +10,11 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from bbqrec_core.config import Section
 from bbqrec_core.errors import ProfileError
+from bbqrec_core.refitted import is_refitted
 
 Named = TypeVar("Named", bound=Section)
+DECIDED = ("seed", "data_seed", "source", "ingest", "refit")
+"""Fields that a variant shares with the model that it is compared with, and that variants never need."""
 FOLDER = "leaderboards"
 """Package of the leaderboards that ship with the project."""
 
@@ -22,7 +25,7 @@ def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
-Seeds = Annotated[tuple[int, ...], AfterValidator(_distinct)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], AfterValidator(_distinct)]
 
 
 class Split(Section):
@@ -41,6 +44,20 @@ class Variant(Section):
 
     name: str = Field(min_length=1, description="what the page calls it")
     set: dict[str, Any] = Field(description="profile fields to replace, nested as in a profile")
+
+    @field_validator("name")
+    @classmethod
+    def _not_as_if_refitted(cls, name: str) -> str:
+        if is_refitted(name):
+            raise ValueError("it is trained on train alone, and must not be named as if it had learned from validation too")
+        return name
+
+    @field_validator("set")
+    @classmethod
+    def _of_the_same_run(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if taken := [field for field in DECIDED if field in values]:
+            raise ValueError(f"{' and '.join(taken)} cannot be set: a variant is compared with the model of the same seed and data")
+        return values
 
 
 class Leaderboard(Section):
@@ -98,11 +115,16 @@ def find_leaderboard(name: str) -> Path:
     return shipped[name]
 
 
-def load_leaderboard(path: Path) -> Leaderboard:
+def load_leaderboard(path: Path, seeds: Sequence[int] = (), profiles: Sequence[str] = ()) -> Leaderboard:
     """Read and validate a leaderboard's file.
 
+    Args:
+        path: The YAML file.
+        seeds: Instead of those that it names; empty = as it names them.
+        profiles: Only the splits of these profiles; empty = all.
+
     Raises:
-        ProfileError: It cannot be read, or a key or value does not fit; the message names the place.
+        ProfileError: It cannot be read, a key or value does not fit, a seed is no seed, or there is no such split.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -111,7 +133,18 @@ def load_leaderboard(path: Path) -> Leaderboard:
     if not isinstance(values, dict):
         raise ProfileError(f"Leaderboard {path} holds no mapping of keys to values.", "Start it with `title:` and `splits:`.")
     try:
-        return Leaderboard.model_validate(values)
+        whole = Leaderboard.model_validate(values)
     except ValidationError as error:
-        lines = [f"Leaderboard {path}: '{'.'.join(map(str, problem['loc']))}': {problem['msg']}." for problem in error.errors()]
-        raise ProfileError("\n".join(lines), "leaderboards/research.yaml shows every key.") from None
+        raise ProfileError(f"Leaderboard {path}: {_told(error)}", "leaderboards/research.yaml shows every key.") from None
+    if unknown := set(profiles) - {split.profile for split in whole.splits}:
+        raise ProfileError(f"Leaderboard {path} has no split of the profile {', '.join(sorted(unknown))}.", "Leave --only away.")
+    try:
+        return whole.reduced(seeds, profiles)
+    except ValidationError as error:
+        raise ProfileError(
+            f"Leaderboard {path} cannot be run like this: {_told(error)}", "A seed is a number from 0 on, named once."
+        ) from None
+
+
+def _told(error: ValidationError) -> str:
+    return "\n".join(f"'{'.'.join(map(str, problem['loc']))}': {problem['msg']}." for problem in error.errors())

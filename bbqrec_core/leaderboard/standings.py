@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bbqrec_core import schema
+from bbqrec_core.baselines.with_prior import AND_CONTENT
 from bbqrec_core.errors import ArtifactError
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.significance import bootstrap_intervals, compare_with
@@ -49,7 +50,7 @@ class Standing:
         ours: Whether it is our model, with something changed perhaps.
         values: By masking and metric ("ndcg", "recall").
         difference: Its NDCG@10 with seen items masked, less our model's; None for ours itself and for what learned from validation too.
-        p: Of that difference, a paired permutation test, after Holm's correction over all models of the split.
+        p: Of that difference, a paired permutation test, after Holm's correction over all models that are ranked together.
         seeds: How many runs stand behind it.
     """
 
@@ -112,6 +113,13 @@ def read_ranks(ingest: Path, evaluate: Path) -> Run:
     return Run(ranked.pop(), found)
 
 
+def with_stand_ins(seeds: Sequence[Mapping[str, PerUser]]) -> list[dict[str, PerUser]]:
+    """Every seed's models; where a fit gave content similarity no say, the model that was offered it is the one without."""
+    offered = {model for models in seeds for model in models if model.endswith(AND_CONTENT)}
+    alike = {model: model.removesuffix(AND_CONTENT) for model in offered}
+    return [{**{model: models[same] for model, same in alike.items() if same in models}, **models} for models in seeds]
+
+
 def rank_models(runs: Mapping[str, Sequence[PerUser]], ours: str, own: Sequence[str], seed: int) -> list[Standing]:
     """Set all models beside ours.
 
@@ -122,7 +130,7 @@ def rank_models(runs: Mapping[str, Sequence[PerUser]], ours: str, own: Sequence[
         seed: Of resamples and permutations.
 
     Returns:
-        The best NDCG@10 first, seen items masked.
+        The best NDCG@10 first, seen items masked; after them what learned from validation too.
 
     Raises:
         ArtifactError: Runs differ in how many users were ranked for.
@@ -150,4 +158,4 @@ def rank_models(runs: Mapping[str, Sequence[PerUser]], ours: str, own: Sequence[
         }
         difference, p = compared.get(model, (None, None))
         standings.append(Standing(model, model == ours or model in own, values, difference, p, len(entries)))
-    return sorted(standings, key=lambda standing: -standing.values[True, "ndcg"].mean)
+    return sorted(standings, key=lambda standing: (is_refitted(standing.model), -standing.values[True, "ndcg"].mean))

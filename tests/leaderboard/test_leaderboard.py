@@ -20,7 +20,7 @@ from bbqrec_core.leaderboard.page import Chapter, own_table, page
 from bbqrec_core.leaderboard.picture import picture
 from bbqrec_core.leaderboard.published import Published, read_published
 from bbqrec_core.leaderboard.spec import Leaderboard, find_leaderboard, load_leaderboard
-from bbqrec_core.leaderboard.standings import PerUser, rank_models, read_ranks
+from bbqrec_core.leaderboard.standings import PerUser, rank_models, read_ranks, with_stand_ins
 from bbqrec_core.profile import load_profile, merge
 from cli.leaderboard import default_page
 
@@ -66,6 +66,10 @@ def test_a_split_may_have_seeds_of_its_own_until_others_are_asked_for():
         ("title: A\nseeds: [1, 1]\nsplits: [{profile: demo, title: B}]\n", "only once"),
         ("title: A\nsplits: [{profile: demo, title: B, seeds: [2, 2]}]\n", "only once"),
         ("title: A\nsplits: [{profile: demo, title: B}, {profile: demo, title: B}]\n", "title of its own"),
+        ("title: A\nseeds: [1, -1]\nsplits: [{profile: demo, title: B}]\n", "'seeds.1': Input should be greater than or equal to 0"),
+        ("title: A\nsplits: [{profile: demo, title: B}]\nvariants: [{name: C refitted, set: {}}]\n", "learned from validation"),
+        ("title: A\nsplits: [{profile: demo, title: B}]\nvariants: [{name: C, set: {seed: 7}}]\n", "seed cannot be set"),
+        ("title: A\nsplits: [{profile: demo, title: B}]\nvariants: [{name: C, set: {ingest: {k_user: 3}}}]\n", "ingest cannot be set"),
         ("title: [\n", "cannot be read"),
     ],
 )
@@ -74,6 +78,24 @@ def test_what_is_wrong_with_a_leaderboard_is_told(tmp_path, text, told):
     path.write_text(text)
     with pytest.raises(ProfileError, match=told):
         load_leaderboard(path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (["--seed", "1", "--seed", "1"], "cannot be run like this: 'seeds': Value error, a seed may be named only once"),
+        (["--seed", "-1"], "cannot be run like this: 'seeds.0': Input should be greater than or equal to 0"),
+        (["--only", "digital_music"], "no split of the profile digital_music"),
+        (["--out", "board.svg"], "The page cannot go to board.svg"),
+    ],
+    ids=lambda asked: " ".join(asked) if isinstance(asked, list) else "",
+)
+def test_what_cannot_be_asked_of_a_leaderboard_is_told_before_anything_starts(tmp_path, asked, told):
+    command = [sys.executable, "-m", "cli.main", "leaderboard", *asked]
+    result = subprocess.run(command, env={**os.environ, "BBQREC_HOME": str(tmp_path / "home")}, capture_output=True, text=True, check=False)
+    said = " ".join((result.stdout + result.stderr).split())
+    assert result.returncode != 0 and told in said and "Traceback" not in said
+    assert not (tmp_path / "home" / "prefect").exists()
 
 
 def test_an_unknown_leaderboard_is_told_beside_those_there_are(tmp_path):
@@ -154,7 +176,7 @@ def test_standings_are_means_over_seeds_beside_ours():
         "of one seed": [per_user(list(ours[0] - 0.05))],
     }
     standings = {standing.model: standing for standing in rank_models(runs, "BBQRec", ["BBQRec"], 1)}
-    assert list(standings)[-1] == "worse"
+    assert list(standings)[-2:] == ["worse", "equal refitted"], "what has learned from validation too stands below, however good it is"
     assert standings["BBQRec"].ours and standings["BBQRec"].difference is None
     value = standings["BBQRec"].values[True, "ndcg"]
     assert value.mean == pytest.approx(np.mean(ours))
@@ -163,7 +185,6 @@ def test_standings_are_means_over_seeds_beside_ours():
     assert standings["worse"].difference == pytest.approx(-0.1)
     assert standings["worse"].p is not None and standings["worse"].p < 0.01
     assert standings["equal"].p == 1.0
-    assert next(iter(standings)) == "equal refitted"
     assert (standings["equal refitted"].difference, standings["equal refitted"].p) == (None, None)  # it has learned from validation too
     alone = standings["of one seed"]
     assert (alone.seeds, alone.difference, alone.p) == (1, None, None), "one seed's luck is not set beside the mean of two"
@@ -172,6 +193,14 @@ def test_standings_are_means_over_seeds_beside_ours():
     )
     with pytest.raises(ArtifactError, match="different numbers"):
         rank_models({"BBQRec": [per_user([0.1, 0.2])], "other": [per_user([0.1])]}, "BBQRec", [], 1)
+
+
+def test_where_content_has_no_say_a_model_that_was_offered_it_is_the_one_without():
+    chosen, refused = per_user([0.5]), per_user([0.4])
+    seeds = with_stand_ins([{"A": refused, "A and content": chosen}, {"A": refused, "other": chosen}])
+    assert seeds[1]["A and content"] is refused and seeds[0]["A and content"] is chosen
+    assert "other" not in seeds[0] and set(seeds[1]) == {"A", "A and content", "other"}
+    assert with_stand_ins([{"A": chosen}]) == [{"A": chosen}]
 
 
 def chapter() -> Chapter:
@@ -189,8 +218,8 @@ def test_the_page_sets_published_results_among_ours_where_they_may_be_compared()
     assert "Profile `demo`, seed 3: 2 test users, 9 items. Its SASRec is odd." in text and "![NDCG@10 by split](board.svg)" in text
     table = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line]
     assert table[1].startswith("| **BBQRec** | 0.6000 [")
-    assert table[2].startswith("| BBQRec refitted | 0.3500 [") and table[2].endswith("| - | - |")
-    assert "a \\| b <c>" in table[3] and "-0.4500" in table[3]
+    assert "a \\| b <c>" in table[2] and "-0.4500" in table[2]
+    assert table[3].startswith("| BBQRec refitted | 0.3500 [") and table[3].endswith("| - | - |")
     names = [line.split(" | ")[0] for line in table[5:9]]
     assert names == ["| **BBQRec**", "| TIGER", "| a \\| b <c>", "| no NDCG"]
     assert table[-1] == "| masked | 0.1100 | 0.2000 | a paper |"
@@ -256,10 +285,3 @@ def test_a_leaderboard_made_for_real_goes_on_where_it_was(tmp_path):
 )
 def test_nothing_but_the_whole_of_it_takes_the_documentations_place(name, whole, page_at):
     assert default_page(name, whole) == Path(page_at)
-
-
-def test_a_split_that_is_not_there_is_told_before_anything_starts(tmp_path):
-    command = [sys.executable, "-m", "cli.main", "leaderboard", "--only", "digital_music", "--out", str(tmp_path / "board.md")]
-    result = subprocess.run(command, env={**os.environ, "BBQREC_HOME": str(tmp_path / "home")}, capture_output=True, text=True, check=False)
-    assert result.returncode != 0
-    assert "no split of the profile digital_music" in result.stdout + result.stderr
