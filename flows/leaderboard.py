@@ -21,10 +21,11 @@ from bbqrec_core.store import ArtifactStore
 from bbqrec_core.writing import writing
 from flows.parameters import Overrides
 from flows.retrain import retrain
-from tasks.plan import make_plan
+from tasks.plan import PlannedStage, make_plan
 from tasks.stages import StageName
 
 LAST: StageName = "evaluate"
+FROM_SCRATCH = {"quantization": {"warm_start": {"start": "scratch"}}}
 
 
 @flow(name="leaderboard")
@@ -105,9 +106,8 @@ def _chapter(spec: Leaderboard, split: Split, published: list[Published]) -> Cha
 
 
 def _change(split: Split, seed: int) -> dict[str, Any]:
-    """What a seed changes: one data set, and one embedding of it, for all of them, and no IDs that an earlier run has left behind."""
-    data_seed = load_profile(split.profile, split.set).data_seed
-    return {"seed": seed, "data_seed": data_seed, "quantization": {"warm_start": {"start": "scratch"}}}
+    """What a seed changes: one data set, and one embedding of it, for all of them."""
+    return {"seed": seed, "data_seed": load_profile(split.profile, split.set).data_seed}
 
 
 def _heads(run: Run) -> PerUser:
@@ -117,12 +117,15 @@ def _heads(run: Run) -> PerUser:
 
 def _evaluate(split: Split, change: Mapping[str, object], made_from: set[Path]) -> Run:
     """Run the pipeline up to `evaluate`, and read what it says of every model; `made_from` gets the data's artifact."""
-    retrain(profile=split.profile, overrides=Overrides(**merge(split.set, change)), until=LAST)
-    ingest = _artifact(split, change, "ingest")
+    overrides = merge(split.set, change)
+    if _plan(split, overrides)["quantize"].origin.inputs:  # a registered model's IDs, which another seed or variant would not start from
+        overrides = merge(overrides, FROM_SCRATCH)
+    retrain(profile=split.profile, overrides=Overrides(**overrides), until=LAST)
+    store, plan = ArtifactStore(home_folder()), _plan(split, overrides)
+    ingest = store.require(plan["ingest"].ref).path
     made_from.add(ingest)
-    return read_ranks(ingest, _artifact(split, change, LAST))
+    return read_ranks(ingest, store.require(plan[LAST].ref).path)
 
 
-def _artifact(split: Split, change: Mapping[str, object], stage: str) -> Path:
-    store = ArtifactStore(home_folder())
-    return store.require(make_plan(load_profile(split.profile, merge(split.set, change)), store)[stage].ref).path
+def _plan(split: Split, overrides: Mapping[str, Any]) -> dict[str, PlannedStage]:
+    return make_plan(load_profile(split.profile, overrides), ArtifactStore(home_folder()))

@@ -19,12 +19,12 @@ ScoreFunction = Callable[[torch.Tensor], torch.Tensor]
 """From histories, int64 [batch, width], to scores, float32 [batch, n_items]: what `Recommender.score` is."""
 
 FIRST_BATCH = 64
-"""Users in the first batch: only scores tell how large a scoring function's catalogue is."""
+"""Users in the first batch, at most: only scores tell how large a scoring function's catalogue is."""
 MAX_BATCH = 1024
 MISSED = 1_000_000
 """How many are above a target that is masked itself: more than any list is long."""
 MAX_SCORES = 1 << 23
-"""Scores held at once; 32 MiB as float32. Later batches are cut accordingly."""
+"""Scores held at once; 32 MiB as float32, and a few times that while they are ranked. Batches are cut accordingly."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def rank_split(recommender: Recommender, split: EvalSplit, k: int = 10) -> dict[
         StageError: There are no users, or a score is not finite.
     """
     parts: dict[bool, list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]] = {True: [], False: []}
-    for scores, rows, items, targets in _batches(recommender.score, recommender.name, split):
+    for scores, rows, items, targets in _batches(recommender.score, recommender.name, split, recommender.n_items):
         for masked in parts:
             candidates = mask_seen(scores, rows, items) if masked else scores
             above, tied = rank_targets(candidates, targets)
@@ -141,7 +141,7 @@ def validation_metrics(recommender: Recommender | ScoreFunction, split: EvalSpli
     score = recommender.score if hasattr(recommender, "score") else recommender
     name = getattr(recommender, "name", "the model")
     above, tied = [], []
-    for scores, rows, items, targets in _batches(score, name, split):
+    for scores, rows, items, targets in _batches(score, name, split, getattr(recommender, "n_items", 0)):
         counts = rank_targets(mask_seen(scores, rows, items), targets)
         above.append(counts[0].cpu())
         tied.append(counts[1].cpu())
@@ -185,26 +185,43 @@ def _flat(offsets: np.ndarray, items: np.ndarray, place: slice) -> tuple[torch.T
     return torch.from_numpy(rows), torch.from_numpy(items[part[0] : part[-1]])
 
 
-def _batches(score: ScoreFunction, name: str, split: EvalSplit) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Yield scores, rows and items of what was seen, and targets, on the scores' device."""
+def require_finite(scores: torch.Tensor, name: str, users: np.ndarray) -> None:
+    """See that a model can be ranked by.
+
+    Args:
+        scores: Of the users' candidates, float [users, n].
+        name: Who gave them.
+        users: user_idx, int64 [users].
+
+    Raises:
+        StageError: A score is not finite.
+    """
+    if np.isfinite(scores.numpy()).all() if scores.device.type == "cpu" else torch.isfinite(scores).all():  # numpy's is the faster
+        return
+    bad = int((~torch.isfinite(scores)).any(dim=1).nonzero()[0])
+    raise StageError(
+        f"{name} gives user {users[bad]} scores that are not finite numbers, so nothing can be ranked by them.",
+        "Its training diverged, most likely: lower the learning rate, or look at its curve.",
+    )
+
+
+def _batches(
+    score: ScoreFunction, name: str, split: EvalSplit, n_items: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Yield scores, rows and items of what was seen, and targets, on the scores' device; `n_items` is 0 where nobody knows yet."""
     if not len(split):
         raise StageError(f"There are no users to rank for, so {name} cannot be evaluated.", "Lower ingest's k-core or use more data.")
-    start, size = 0, FIRST_BATCH
+    start, size = 0, min(FIRST_BATCH, _users_at_once(n_items))
     while start < len(split):
         stop = min(start + size, len(split))
         with torch.inference_mode():
             scores = score(torch.from_numpy(split.histories[start:stop])).to(torch.float32)
-        if not _finite(scores):
-            bad = int((~torch.isfinite(scores)).any(dim=1).nonzero()[0])
-            raise StageError(
-                f"{name} gives user {split.users[start + bad]} scores that are not finite numbers, so nothing can be ranked by them.",
-                "Its training diverged, most likely: lower the learning rate, or look at its curve.",
-            )
+        require_finite(scores, name, split.users[start:stop])
         rows, items = seen_items(split, slice(start, stop))
         targets = torch.from_numpy(split.targets[start:stop])
         yield scores, rows.to(scores.device), items.to(scores.device), targets.to(scores.device)
-        start, size = stop, max(1, min(MAX_BATCH, MAX_SCORES // scores.shape[1]))
+        start, size = stop, _users_at_once(scores.shape[1])
 
 
-def _finite(scores: torch.Tensor) -> bool:
-    return bool(np.isfinite(scores.numpy()).all() if scores.device.type == "cpu" else torch.isfinite(scores).all())
+def _users_at_once(n_items: int) -> int:
+    return max(1, min(MAX_BATCH, MAX_SCORES // max(1, n_items)))

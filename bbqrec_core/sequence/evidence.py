@@ -2,7 +2,8 @@
 
 A user's candidates are the target, the history, what any source puts first of all that the user does not have, the same of what was never
 sold, which a mix may lift, and the first few of what the user has but the model is not told of. An item that no source puts among its first
-hundred reaches no mix's first ten, but in odd cases, so ranks up to ten are those of full ranking.
+hundred, of large catalogues its first half per cent, reaches no mix's first ten, but in odd cases, so ranks up to ten are those of full
+ranking (docs/experiments/mix.md).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,13 +12,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from bbqrec_core.dataset import EvalSplit
-from bbqrec_core.evaluation.ranking import seen_items
+from bbqrec_core.evaluation.ranking import require_finite, seen_items
 from bbqrec_core.sequence.content import CONTENT, ContentSimilarity
 from bbqrec_core.sequence.mixture import Scores, batches, stands_in
 from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
 
-TOP = 100
-"""Candidates that each source proposes."""
+TOP, TOP_SHARE, MOST = 100, 0.005, 400
+"""Candidates that each source proposes: so many, so much of a large catalogue, never more."""
 TOP_UNTOLD = 10
 """Of what a user has and the model is not told of, too far back or withheld: it competes where seen items are not masked."""
 TIE_BREAK = 1e-6
@@ -77,12 +78,20 @@ def gather_evidence(
 
     Returns:
         Evidence on the CPU.
+
+    Raises:
+        StageError: A score is not finite.
     """
     parts = [_gather(split, place, score, prior, content) for place in batches(len(split), batch_size)]
     return Evidence(
         {name: torch.cat([part.heads[name] for part in parts]) for name in parts[0].heads},
         *(torch.cat([getattr(part, name) for part in parts]) for name in TENSORS),
     )
+
+
+def candidates_of(n_items: int) -> int:
+    """How many candidates each source proposes in a catalogue of so many items."""
+    return min(MOST, max(TOP, int(TOP_SHARE * n_items)))
 
 
 @torch.no_grad()
@@ -95,9 +104,12 @@ def _gather(
 ) -> Evidence:
     histories, targets = torch.from_numpy(split.histories[place]), torch.from_numpy(split.targets[place])
     heads = {name: values.float() for name, values in score(histories).items()}
+    for name, values in heads.items():
+        require_finite(values, f"The source '{name}'", split.users[place])
     device = next(iter(heads.values())).device
     histories, targets = histories.to(device), targets.to(device)
     n_items = next(iter(heads.values())).shape[1]
+    top = candidates_of(n_items)
     given = stands_in(histories, n_items)
     rows, places = (part.to(device) for part in seen_items(split, place))
     seen = torch.zeros_like(given)
@@ -108,9 +120,9 @@ def _gather(
     first = []
     if prior is not None:
         votes = prior.shares(histories)  # where too few have any, popularity says who comes next
-        first += [_first(values, given | seen | ~prior.cold, min(TOP, int(prior.cold.sum()))) for values in proposals.values()]
+        first += [_first(values, given | seen | ~prior.cold, min(top, int(prior.cold.sum()))) for values in proposals.values()]
         proposals[PRIOR] = votes + TIE_BREAK * prior.popularity
-    first += [_first(values, given | seen, min(TOP, n_items)) for values in proposals.values()]
+    first += [_first(values, given | seen, min(top, n_items)) for values in proposals.values()]
     first += [_first(values, given | ~seen, min(TOP_UNTOLD, n_items)) for values in proposals.values()]
     columns = [targets[:, None], histories, *first]
     items = torch.cat(columns, dim=1)

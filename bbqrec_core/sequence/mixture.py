@@ -18,7 +18,7 @@ import torch
 
 from bbqrec_core.dataset import EvalSplit
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
-from bbqrec_core.evaluation.ranking import rank_targets, seen_items
+from bbqrec_core.evaluation.ranking import rank_targets, require_finite, seen_items
 from bbqrec_core.recommender import mask_seen
 from bbqrec_core.sequence.content import CONTENT
 from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior
@@ -166,10 +166,15 @@ def ranking_quality(
 
     Returns:
         NDCG@10 and Recall@10 per mix. Ties count by expectation.
+
+    Raises:
+        StageError: A score is not finite.
     """
     sums = np.zeros((len(mixes), 2))
     for place in batches(len(split), batch_size):
         scores = score(torch.from_numpy(split.histories[place]))
+        for name, values in scores.items():
+            require_finite(values, f"The model's {name} head", split.users[place])
         rows, seen = seen_items(split, place)
         for column, weights in enumerate(mixes):
             mixed = mix(scores, weights)

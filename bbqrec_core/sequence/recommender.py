@@ -84,14 +84,26 @@ class SequenceRecommender:
             exact = self.n_items <= self.search.exact_limit
         items = torch.full((len(histories), k), -1, dtype=torch.int64)
         scores = torch.full((len(histories), k), float("-inf"))
-        scored = self.n_items if exact or DENSE in self.model.heads or self.has_helpers else 1  # the beam alone looks at few items
-        for part in batches(len(histories), self.model.config.users_at_once(scored)):
+        for part in batches(len(histories), self.model.config.users_at_once(self._numbers_of_a_user(k, exact))):
             rows = histories[part].to(self.device)
             seen = rows if seen_mask else rows[:, :0]
             told = self._told(rows)
             found = self._exhaustive(told, seen, k) if exact else self._by_candidates(told, seen, k)
             items[part], scores[part] = found[0].cpu(), found[1].cpu()
         return items, scores
+
+    def _numbers_of_a_user(self, k: int, exact: bool) -> int:
+        """How many numbers the search for one user's best items holds at a time."""
+        if exact:
+            return self.n_items
+        wanted = max(k, self.search.beam_width)
+        numbers = [self.n_items if DENSE in self.model.heads or self.has_helpers else 1]  # the beam alone looks at few items
+        if self.model.decoder is not None:
+            numbers.append(wanted * (self.model.config.dimensions + 2 * max(self.model.decoder.code_counts)))
+        if self.content is not None:
+            sources = len(self.model.heads) + 2 + len(self.model.heads)  # each may propose what was never sold, too
+            numbers.append(sources * wanted * (self.content.vectors.values.shape[1] + self.content.max_history))
+        return max(numbers)
 
     def _told(self, histories: torch.Tensor) -> torch.Tensor:
         """The part of histories that anything here looks at: what the mix was fitted on, however long the rows are."""

@@ -132,6 +132,20 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(whole[masked].top, cut[masked].top)
 
 
+def test_a_large_catalogue_is_scored_for_few_users_from_the_first_batch_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(Table):
+        def score(self, histories: torch.Tensor) -> torch.Tensor:
+            asked.append(len(histories))
+            return super().score(histories)
+
+    table, split = Counting(torch.zeros(41, 40)), split_of([[1]] * 20, [2] * 20)
+    monkeypatch.setattr(ranking, "MAX_SCORES", 40 * 8)
+    for rank in (ranking.rank_split, ranking.validation_metrics):
+        asked: list[int] = []
+        rank(table, split)
+        assert asked == [8, 8, 4]
+
+
 def test_labels_do_not_matter() -> None:
     rng = np.random.default_rng(1)
     n = 30

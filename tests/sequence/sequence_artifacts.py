@@ -106,6 +106,18 @@ def make_artifacts(root: Path, users: int = 150, seed: int = 5, relabel: np.ndar
     return {name: root / name for name in ("ingest", "embed", "quantize", "prior")}
 
 
+ONE_POINT = {
+    "window": [5],
+    "distance_decay": [1.0],
+    "backward": [0.5],
+    "sharpness": [1.0],
+    "shrinkage": [0.0],
+    "popularity": [0.25],
+    "neighbours": [20],
+    "recency_decay": [0.5],
+    "rarity": [0.25],
+}
+"""A kNN of which nothing is chosen."""
 SMALL = {
     "dimensions": 16,
     "epochs": 3,

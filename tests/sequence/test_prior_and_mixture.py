@@ -9,47 +9,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from sequence_artifacts import N_ITEMS, make_artifacts, make_context
+from sequence_artifacts import N_ITEMS, ONE_POINT, make_artifacts, make_context
 
 from bbqrec_core.baselines.config import KnnConfig
 from bbqrec_core.dataset import EvalSplit, SequenceDataset
 from bbqrec_core.errors import ArtifactError
-from bbqrec_core.evaluation.metrics import expected_ndcg
-from bbqrec_core.evaluation.ranking import rank_split
 from bbqrec_core.prior.cooccurrence import CoOccurrenceKnn, KnnSettings, Neighbours
 from bbqrec_core.prior.tuning import tune_knn
 from bbqrec_core.sequence import stage
-from bbqrec_core.sequence.config import SearchConfig
-from bbqrec_core.sequence.evidence import TOP, Evidence, gather_evidence
+from bbqrec_core.sequence.evidence import Evidence, gather_evidence
 from bbqrec_core.sequence.mixture import Mixture, PriorWeight, stands_in
 from bbqrec_core.sequence.mixture_fit import fit_cold_lift, fit_prior_weight, fit_repetition, fit_support, generalises, per_user_ndcg
-from bbqrec_core.sequence.prior import PRIOR, BehaviourPrior, expected_popularity
+from bbqrec_core.sequence.prior import BehaviourPrior, expected_popularity
 from bbqrec_core.sequence.recommender import load_recommender
 
 WEIGHT = PriorWeight(0.7, (0.3, -0.2), (1.5, 2.0))
-ONE_POINT = {
-    "window": [5],
-    "distance_decay": [1.0],
-    "backward": [0.5],
-    "sharpness": [1.0],
-    "shrinkage": [0.0],
-    "popularity": [0.25],
-    "neighbours": [20],
-    "recency_decay": [0.5],
-    "rarity": [0.25],
-}
-
-
-@pytest.fixture(scope="module")
-def data(artifacts) -> SequenceDataset:
-    return SequenceDataset.load(artifacts["ingest"], 8)
-
-
-@pytest.fixture(scope="module")
-def prior(data) -> BehaviourPrior:
-    return BehaviourPrior(tune_knn(data, KnnConfig(**ONE_POINT), 8, 1)[0], 0.1)
-
-
 histories = st.lists(st.integers(-1, N_ITEMS - 1), max_size=12)
 
 
@@ -120,81 +94,6 @@ def test_without_prior_and_repetition_scores_are_bit_for_bit_the_heads_mix(artif
     assert network.keys() == before.keys() and all(torch.equal(tensor, before[name]) for name, tensor in network.items())
 
 
-def test_candidates_are_ranked_as_the_catalogue_is(prior, data):
-    """What the fit measures on candidates equals full ranking by the final scores, masked or not."""
-    generator = torch.Generator().manual_seed(3)
-    table = torch.randn(N_ITEMS, N_ITEMS, generator=generator)
-    heads = lambda rows: {"dense": table[rows[:, -1].clamp_min(0)].log_softmax(1)}  # noqa: E731
-    mixture = Mixture({"dense": 1.0}, WEIGHT, repetition=-0.5)
-    evidence = gather_evidence(data.valid, heads, prior, 32)
-
-    class Whole:
-        name, n_items, max_history = "whole", N_ITEMS, 8
-
-        def score(self, rows: torch.Tensor) -> torch.Tensor:
-            return mixture.combine({**heads(rows), PRIOR: prior.log_probs(rows)}, rows, prior)
-
-    ranked = rank_split(Whole(), data.valid)
-    assert N_ITEMS < TOP
-    for masked in (True, False):
-        expected = expected_ndcg(ranked[masked].ranks.above, ranked[masked].ranks.tied, 10)
-        np.testing.assert_allclose(per_user_ndcg(evidence, [(mixture, prior.smoothing)], masked)[0], expected)
-
-
-def test_candidates_are_ranked_as_the_catalogue_is_where_few_items_have_votes():
-    """A history whose neighbours vote for a handful: popularity, by which the prior orders all others, proposes the rest.
-
-    And what was never sold is proposed apart, since a mix may lift it.
-    """
-    rng, n_items, users = np.random.default_rng(0), 1500, 200
-    counts = (3000 / np.arange(1, n_items + 1) ** 0.8).astype(int) + 1
-    counts[1200:] = 0
-    neighbours = Neighbours(torch.from_numpy(rng.integers(0, n_items, (n_items, 3))), torch.from_numpy(rng.random((n_items, 3))).float())
-    few = BehaviourPrior(CoOccurrenceKnn(neighbours, counts, KnnSettings(5, 1.0, 1.0, 1.0, 0.0, 0.5, 3, 0.5, 0.0), 8), 0.3)
-    histories = np.full((users, 8), -1)
-    histories[:, -3:] = rng.integers(0, n_items, (users, 3))
-    targets = rng.choice(n_items, users, p=(counts + 1) / (counts + 1).sum())
-    split = EvalSplit(np.arange(users, dtype=np.int32), histories, targets, np.arange(0, 3 * users + 1, 3), histories[:, -3:].ravel())
-    table = torch.randn(n_items, n_items, generator=torch.Generator().manual_seed(1)).log_softmax(1)
-    heads = lambda rows: {"dense": table[rows[:, -1]]}  # noqa: E731
-    evidence = gather_evidence(split, heads, few, 64)
-    for level, lift in ((1.0, 0.0), (10.0, 0.0), (1.0, 4.0), (10.0, 2.0)):
-        mixture = Mixture({"dense": 1.0}, PriorWeight(level, cold_lift=lift))
-        rows = torch.from_numpy(histories)
-        scores = mixture.combine({**heads(rows), PRIOR: few.log_probs(rows)}, rows, few).numpy()
-        own = np.take_along_axis(scores, targets[:, None], axis=1)
-        np.put_along_axis(scores, histories[:, -3:], -np.inf, axis=1)
-        above = (scores > own).sum(1)
-        whole = expected_ndcg(above, np.zeros_like(above), 10)
-        np.testing.assert_allclose(per_user_ndcg(evidence, [(mixture, 0.3)])[0], whole, atol=1e-12)
-        assert whole.mean() > 0
-
-
-def test_candidates_are_ranked_as_the_catalogue_is_for_users_who_have_more_than_any_model_is_told():
-    """150 items each, which the head puts first; the history that it is told holds eight of them."""
-    rng, n_items, users, owned = np.random.default_rng(4), 1500, 40, 150
-    seen = np.stack([rng.choice(n_items, owned, replace=False) for _ in range(users)])
-    targets = np.array([rng.choice(np.setdiff1d(np.arange(n_items), row)) for row in seen])
-    split = EvalSplit(np.arange(users, dtype=np.int32), seen[:, -8:], targets, np.arange(0, users * owned + 1, owned), seen.ravel())
-    table = torch.randn(users, n_items, generator=torch.Generator().manual_seed(2))
-    table.scatter_add_(1, torch.from_numpy(seen), torch.full((users, owned), 20.0))
-    table.scatter_add_(1, torch.from_numpy(targets)[:, None], torch.full((users, 1), 2.5))
-    row_of = {tuple(history): row for row, history in enumerate(seen[:, -8:].tolist())}
-    heads = lambda rows: {"dense": table[[row_of[tuple(row)] for row in rows.tolist()]].log_softmax(1)}  # noqa: E731
-    evidence = gather_evidence(split, heads, None, 16)
-    for masked in (True, False):
-        for repetition in (0.0, -30.0):
-            mixture = Mixture({"dense": 1.0}, repetition=repetition)
-            scores = mixture.combine(heads(torch.from_numpy(seen[:, -8:])), torch.from_numpy(seen[:, -8:])).numpy()
-            own = np.take_along_axis(scores, targets[:, None], axis=1)
-            if masked:
-                np.put_along_axis(scores, seen, -np.inf, axis=1)
-            above = (scores > own).sum(1)
-            whole = expected_ndcg(above, np.zeros_like(above), 10)
-            np.testing.assert_allclose(per_user_ndcg(evidence, [(mixture, 1.0)], masked)[0], whole, atol=1e-12)
-            assert not masked or 0 < whole.mean() < 1
-
-
 @pytest.mark.parametrize(("cold_targets", "lifted"), [(30, True), (9, False)])
 def test_what_was_never_sold_is_lifted_if_that_costs_the_others_next_to_nothing(cold_targets, lifted):
     """The heads know who wants new items, the prior who wants others; nine targets are too few to tell anything from."""
@@ -218,19 +117,6 @@ def test_what_was_never_sold_is_lifted_if_that_costs_the_others_next_to_nothing(
     if lifted:
         assert values[1, :cold_targets].mean() > values[0, :cold_targets].mean() + 0.1
     assert Mixture.load(after.describe()) == after
-
-
-def test_what_is_lifted_is_a_candidate(artifacts, tmp_path):
-    """A narrow search would miss what neither the prior nor a head puts first of all."""
-    context = make_context(tmp_path, artifacts, epochs=1)
-    stage.run(context)
-    recommender = load_recommender(context.out, search=SearchConfig(beam_width=1))
-    object.__setattr__(recommender.mixture, "prior", PriorWeight(1.0, cold_lift=1000.0))
-    assert recommender.prior is not None
-    recommender.prior.cold = torch.arange(N_ITEMS) % 7 == 5
-    rows = torch.tensor([[1, 2, 3], [20, 21, 22]])
-    found = recommender.recommend(rows, 1, exact=False)[0]
-    assert torch.equal(found, recommender.recommend(rows, 1, exact=True)[0]) and bool(recommender.prior.cold[found].all())
 
 
 def uniform(rows: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -359,49 +245,6 @@ def test_the_prior_is_of_train_alone(artifacts, tmp_path, data, prior):
     assert not np.array_equal(other.valid.targets, data.valid.targets) and not np.array_equal(other.test.targets, data.test.targets)
     knn, _ = tune_knn(other, KnnConfig(**ONE_POINT), 8, 1)
     assert all(torch.equal(tensor, prior.tensors()[name]) for name, tensor in knn.tensors().items())
-
-
-def test_both_ways_of_searching_use_the_prior(artifacts, tmp_path):
-    context = make_context(tmp_path, artifacts, epochs=1)
-    statistics = stage.run(context)
-    recommender = load_recommender(context.out)
-    assert recommender.uses_prior and statistics["mixture_prior"] > 0
-    rows = torch.tensor([[1, 2, 3], [-1, 40, 41]])
-    exact, by_candidates = (recommender.recommend(rows, 10, seen_mask=False, exact=exact) for exact in (True, False))
-    torch.testing.assert_close(exact[1], by_candidates[1], rtol=1e-4, atol=1e-4)
-    alone = recommender.without_prior()
-    assert alone.name == "BBQRec without prior" and not torch.allclose(alone.score(rows), recommender.score(rows))
-    best = recommender.score(rows).sort(descending=True).values[:, :10]
-    torch.testing.assert_close(exact[1], best, rtol=1e-4, atol=1e-4)
-
-
-def test_what_the_user_has_is_a_candidate_where_repetition_is_worth_something(artifacts, tmp_path):
-    context = make_context(tmp_path, artifacts, epochs=1)
-    stage.run(context)
-    recommender = load_recommender(context.out, search=SearchConfig(beam_width=1))
-    rows = torch.tensor([[1, 2, 3], [-1, 40, 41]])
-    for worth in (50.0, -50.0):
-        object.__setattr__(recommender.mixture, "repetition", worth)
-        items, _ = recommender.recommend(rows, 2, seen_mask=False, exact=False)
-        assert torch.equal(items, recommender.recommend(rows, 2, seen_mask=False, exact=True)[0]) or worth < 0
-        had = [set(items[row].tolist()) <= set(rows[row].tolist()) for row in range(2)]
-        assert had == [worth > 0] * 2
-    object.__setattr__(recommender.mixture, "repetition", 50.0)
-    masked = recommender.recommend(rows, 2, seen_mask=True, exact=False)[0]
-    assert not any(set(masked[row].tolist()) & set(rows[row].tolist()) for row in range(2))
-
-
-def test_the_prior_brings_candidates_of_its_own(artifacts, tmp_path):
-    """A narrow search by the heads alone would miss what only the prior puts first."""
-    context = make_context(tmp_path, artifacts, epochs=1)
-    stage.run(context)
-    recommender = load_recommender(context.out, search=SearchConfig(beam_width=1))
-    object.__setattr__(recommender.mixture, "prior", PriorWeight(1000.0))
-    assert recommender.prior is not None
-    rows = torch.tensor([[1, 2, 3], [20, 21, 22]])
-    first = recommender.recommend(rows, 1, exact=False)[0][:, 0]
-    unseen = recommender.prior.log_probs(rows).scatter(1, rows, float("-inf"))
-    assert torch.equal(first, unseen.argmax(1))
 
 
 def test_a_prior_of_another_catalogue_is_refused(artifacts, tmp_path):

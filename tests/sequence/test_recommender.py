@@ -58,6 +58,19 @@ def test_a_large_catalogue_is_scored_for_fewer_users_at_a_time_with_the_same_res
     assert recommender.recommend(histories[:2], 5)[0].shape == (2, 5) and asked[-1] == 1
 
 
+def test_a_wide_beam_or_a_long_list_is_searched_for_fewer_users_at_a_time_with_the_same_result(trained, monkeypatch):
+    recommender = load_recommender(trained[0], search=config.SearchConfig(beam_width=100))
+    histories = torch.arange(N_ITEMS)[:, None]
+    items, _ = recommender.recommend(histories, 5, exact=False)
+    asked = []
+    real = recommender._by_candidates
+    monkeypatch.setattr(recommender, "_by_candidates", lambda rows, *more: asked.append(len(rows)) or real(rows, *more))
+    monkeypatch.setattr(config, "NUMBERS_AT_ONCE", 30 * recommender._numbers_of_a_user(5, False))
+    assert torch.equal(recommender.recommend(histories, 5, exact=False)[0], items)
+    recommender.recommend(histories, 200, exact=False)
+    assert asked == [30, 18, 15, 15, 15, 3]
+
+
 def test_how_many_users_are_scored_at_a_time():
     settings = config.SequenceConfig()
     assert [settings.users_at_once(n_items) for n_items in (500, 100_000, 1_000_000, 10**9)] == [256, 256, 33, 1]

@@ -5,9 +5,11 @@ import os
 
 import pytest
 
+from bbqrec_core.leaderboard.spec import Split
 from bbqrec_core.profile import load_profile
 from bbqrec_core.quantization.config import PREVIOUS, PREVIOUS_INGEST
 from bbqrec_core.store import ArtifactStore
+from flows import leaderboard
 from tasks.plan import make_plan
 
 STAGES = ("ingest", "embed", "quantize", "prior", "train", "refit", "baselines", "evaluate", "register")
@@ -160,3 +162,25 @@ def test_other_versions_and_other_encoders_are_no_start(store, night, monkeypatc
     ]
     monkeypatch.setattr(plan, "pipeline", lambda _: raised)
     assert "the stage `quantize` has another version" in make_plan(night("tuesday"), store)["quantize"].origin.note
+
+
+def test_a_leaderboards_runs_start_from_scratch_whatever_is_registered(store, night, tmp_path, monkeypatch):
+    """Other seeds and variants could not start from the registered IDs, and would be compared with one that did."""
+    profile = night("monday")
+    register(make_plan(profile, store), store)
+    night("tuesday")
+    monkeypatch.setenv("BBQREC_HOME", str(tmp_path / "home"))
+    asked = []
+
+    def stopped(**told):
+        asked.append(told["overrides"].model_dump(exclude_unset=True))
+        raise InterruptedError
+
+    monkeypatch.setattr(leaderboard, "retrain", stopped)
+    source = profile.source.model_dump(include={"raw", "reviews", "metadata", "images"})
+    for seed in (profile.seed, profile.seed + 1):
+        change = {"source": source, "embedding": {"image": None}, "seed": seed, "data_seed": profile.data_seed}
+        with pytest.raises(InterruptedError):
+            leaderboard._evaluate(Split(profile="gift_cards", title="Gifts"), change, set())
+    assert asked[0]["quantization"] == {"warm_start": {"start": "scratch"}}
+    assert "quantization" not in asked[1], "of another seed nothing is there to start from"
