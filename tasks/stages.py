@@ -150,7 +150,7 @@ STAGES = (
     ),
     Stage(
         "report",
-        version=7,
+        version=8,
         entry="bbqrec_core.report.stage:run",
         inputs=("shop", "ingest", "embed", "quantize", "prior", "train", "refit", "baselines", "evaluate"),
         sections=(

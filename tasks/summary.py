@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from bbqrec_core.data_note import data_note
 from bbqrec_core.profile import Profile
-from bbqrec_core.refitted import NOTE, is_refitted
+from bbqrec_core.refitted import NOTE, is_refitted, ranking_key
 from bbqrec_core.stage import Statistics
 from tasks.runner import StageOutcome
 from tasks.stages import BY_NAME
@@ -197,7 +197,7 @@ def _model_lines(evaluate: Path) -> list[ModelLine]:
         )
         for name in names
     ]
-    return sorted(lines, key=lambda line: -line.ndcg_at_10)
+    return sorted(lines, key=lambda line: ranking_key(line.name, line.ndcg_at_10))
 
 
 def _metrics(summary: Summary) -> dict[str, float]:

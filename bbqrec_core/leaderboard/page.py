@@ -60,7 +60,7 @@ def page(title: str, command: str, chapters: Sequence[Chapter], picture: str) ->
         f"Made by `{command}`; do not edit. The whole catalogue is ranked for every test user; ties count by expectation. Means over seeds "
         "are shown, ± their standard deviation; brackets hold 95 % bootstrap intervals over users. Differences are to BBQRec in NDCG@10 "
         "with seen items masked, p is of a paired permutation test over users after Holm's correction over the models of a table. "
-        f"{NOTE} They stand below the others. {REPETITION}{content}",
+        f"{NOTE} {REPETITION}{content}",
         "",
         f"![NDCG@10 by split]({picture})",
     ]

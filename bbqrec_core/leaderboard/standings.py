@@ -16,7 +16,7 @@ from bbqrec_core.baselines.with_prior import AND_CONTENT
 from bbqrec_core.errors import ArtifactError
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
 from bbqrec_core.evaluation.significance import bootstrap_intervals, compare_with
-from bbqrec_core.refitted import is_refitted
+from bbqrec_core.refitted import is_refitted, ranking_key
 
 CUT_OFF = 10
 METRICS = {"ndcg": expected_ndcg, "recall": expected_recall}
@@ -158,4 +158,4 @@ def rank_models(runs: Mapping[str, Sequence[PerUser]], ours: str, own: Sequence[
         }
         difference, p = compared.get(model, (None, None))
         standings.append(Standing(model, model == ours or model in own, values, difference, p, len(entries)))
-    return sorted(standings, key=lambda standing: (is_refitted(standing.model), -standing.values[True, "ndcg"].mean))
+    return sorted(standings, key=lambda standing: ranking_key(standing.model, standing.values[True, "ndcg"].mean))

@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bbqrec_core.refitted import NOTE, is_refitted
+from bbqrec_core.refitted import NOTE, is_refitted, ranking_key
 from bbqrec_core.report import charts
 from bbqrec_core.report.naming import OURS, count, data, decimals, is_ours, metric_name, p_value, signed
 from bbqrec_core.report.reading import Rows
@@ -45,8 +45,8 @@ def build_results(metrics: Rows, comparisons: Rows) -> ResultsSection:
         comparisons: Rows of comparisons.parquet, which may be none.
     """
     bars = [charts.Bar(row["model"], row["value"], row["low"], row["high"], is_ours(row["model"])) for row in headline_rows(metrics)]
-    bars.sort(key=lambda bar: (-bar.value, bar.name))
-    best = next((bar for bar in bars if not is_refitted(bar.name)), bars[0])
+    bars.sort(key=lambda bar: ranking_key(bar.name, bar.value))
+    best = bars[0]
     picture = charts.interval_bars(
         bars, "NDCG@10, test split, seen items masked", f"NDCG@10 by model with intervals. Best: {best.name}, {decimals(best.value)}."
     )
@@ -70,8 +70,8 @@ def _table(metrics: Rows, split: str, masked: bool) -> Table | None:
         return None
     names = sorted(dict.fromkeys(row["metric"] for row in rows), key=_metric_order)
     values = {(row["model"], row["metric"]): row for row in rows}
-    order = {row["model"]: -row["value"] for row in rows if row["metric"] == HEADLINE}
-    models = sorted(dict.fromkeys(row["model"] for row in rows), key=lambda model: (order.get(model, 1.0), model))
+    headline = {row["model"]: row["value"] for row in rows if row["metric"] == HEADLINE}
+    models = sorted(dict.fromkeys(row["model"] for row in rows), key=lambda model: ranking_key(model, headline.get(model, -1.0)))
     best = set()
     for place, name in enumerate(names):
         rivals = [model for model in models if (model, name) in values and not is_refitted(model)]

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bbqrec_core import schema
+from bbqrec_core.refitted import ranking_key
 from bbqrec_core.report.about_codes import items_per_code
 from bbqrec_core.report.about_data import PARTS, over_time
 from bbqrec_core.report.about_intake import core_rounds, shares_of_the_beginning
@@ -80,7 +81,7 @@ def write_plots(inputs: Mapping[str, Path], folder: Path) -> list[Path]:
 
 def metrics_figure(metrics: Rows) -> Figure | None:
     """Test NDCG@10 of every model with its interval, seen items masked; None without any."""
-    rows = sorted(headline_rows(metrics), key=lambda row: (row["value"], row["model"]))
+    rows = sorted(headline_rows(metrics), key=lambda row: ranking_key(row["model"], row["value"]), reverse=True)  # the best on top
     if not rows:
         return None
     figure = Figure(figsize=(7.5, 1.3 + 0.42 * len(rows)), layout="constrained")
