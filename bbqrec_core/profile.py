@@ -1,7 +1,8 @@
 """One YAML file, one run: finds, loads, merges and validates profiles.
 
 Profiles are found by name among those that ship with the project, and before them in the folder that BBQREC_PROFILES names; one there
-may extend the shipped profile of its own name. A profile `extends` at most one other. Mappings merge key by key, everything else replaces.
+may extend the shipped profile of its own name. A profile `extends` at most one other. Mappings merge key by key, everything else replaces;
+where data of another kind is read, `source` and `description` begin anew.
 Overrides given on the command line or as Prefect flow parameters merge in exactly the same way. The sections themselves live in the
 packages' own `config.py`.
 """
@@ -154,7 +155,7 @@ def load_profile(name: str, overrides: Mapping[str, Any] | None = None) -> Profi
     path, values = _read_with_parents(name, ())
     _require_name(Path(path))
     if overrides:
-        values = merge(values, overrides)
+        values = extend(values, overrides)
     values = {**values, "name": Path(path).stem}
     where = f"profile '{name}'" + (" with overrides" if overrides else "")
     try:
@@ -184,6 +185,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def extend(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge a profile's fields over those that it extends; of data of another kind nothing that was said of the other data holds."""
+    before, now = (values.get("source") for values in (base, over))
+    if isinstance(before, Mapping) and isinstance(now, Mapping) and now.get("kind", before.get("kind")) != before.get("kind"):
+        base = {key: value for key, value in base.items() if key not in ("source", "description")}
+    return merge(base, over)
+
+
 def flatten(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Fields that lie in sections by their dotted names, with their values."""
     for name, value in fields.items():
@@ -210,7 +219,7 @@ def _read_with_parents(name: str, children: tuple[str, ...]) -> tuple[str, dict[
         raise ProfileError(f"Profile {path}: `extends` must name one profile, not {parent!r}.", "Write `extends: demo`.")
     if parent.endswith((".yaml", ".yml")) and not Path(parent).is_absolute():
         parent = str(Path(path).parent / parent)
-    return path, merge(_read_with_parents(parent, (*children, path))[1], values)
+    return path, extend(_read_with_parents(parent, (*children, path))[1], values)
 
 
 def _read_text(name: str, children: tuple[str, ...]) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Ablates the sequence model on the TEST part, over seeds: each set of overrides beside the profile as it is and beside strong baselines.
 
     BBQREC_RAW=/path/to/sequences .venv/bin/bbqrec run instruments_2018 --until prior
-    .venv/bin/python scripts/ablate_model.py instruments_2018 --seeds 3 --without sequence.similarity.sources=[]
+    BBQREC_RAW=/path/to/sequences .venv/bin/python scripts/ablate_model.py instruments_2018 \\
+      --seeds 3 --without sequence.similarity.sources=[]
 
 The co-occurrence kNN of the stage `prior` serves all; SASRec with codes, the same with the kNN as prior, and the same with content
 similarity too, where items have features, are the opponents. All are trained on what the stages up to `prior` made; choices are made on

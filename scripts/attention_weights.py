@@ -1,7 +1,7 @@
 """Tables what similarity reweighting learned: does attention follow quantized similarity? Over the models that a profile's runs left.
 
-    .venv/bin/bbqrec leaderboard research
-    .venv/bin/python scripts/attention_weights.py instruments_2018 --seeds 1 2 3 4 5 --set data_seed=2026
+    BBQREC_RAW=/path/to/sequences .venv/bin/bbqrec leaderboard research
+    BBQREC_RAW=/path/to/sequences .venv/bin/python scripts/attention_weights.py instruments_2018 --seeds 1 2 3 4 5 --set data_seed=2026
 
 What is added to attention scores by bucket of similarity, relative to a source's first bucket (nothing in common): mean over heads and
 seeds, in brackets the lowest and highest; and how many of the pairs in train windows lie in the bucket.

@@ -1,6 +1,7 @@
 """Compares settings of the sequence model on VALIDATION, over seeds, on what a profile's earlier stages made.
 
-    .venv/bin/python scripts/compare_settings.py gift_cards --with "" --with "sequence.dropout=0.3 sequence.learning_rate=0.002"
+    BBQREC_RAW=/path/to/raw .venv/bin/python scripts/compare_settings.py gift_cards \\
+      --with "" --with "sequence.dropout=0.3 sequence.learning_rate=0.002"
 
 Each `--with` is a set of overrides (empty = the profile as it is), beside those of all that `--set` gives. The test part is never looked
 at: defaults are chosen here, only measured by the pipeline. Prints NDCG@10 with seen items masked, one row per set, one number per seed.

@@ -1,7 +1,7 @@
 """Tunes the co-occurrence kNN on a profile's `ingest` artifact and says what it comes to; no other stage is needed.
 
     BBQREC_RAW=/path/to/sequences .venv/bin/bbqrec run instruments_2018 --until ingest
-    .venv/bin/python scripts/tune_knn.py instruments_2018
+    BBQREC_RAW=/path/to/sequences .venv/bin/python scripts/tune_knn.py instruments_2018
 
 Settings are chosen on validation; the test part is ranked once, by the chosen ones. Prints NDCG@10 and Recall@10, masked and not.
 """

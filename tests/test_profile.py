@@ -1,12 +1,14 @@
 """Profiles: merging, validation, nearest keys, overrides."""
 
 import shlex
+import textwrap
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from bbqrec_core.errors import ProfileError
+from bbqrec_core.home import PROJECT
 from bbqrec_core.profile import available_profiles, load_profile, merge, overrides_model
 from cli.overrides import parse_overrides
 from flows.parameters import resolve
@@ -15,6 +17,14 @@ from flows.parameters import resolve
 @pytest.mark.parametrize("name", available_profiles())
 def test_shipped_profiles_are_valid(name):
     assert load_profile(name).name == name
+
+
+def test_the_whole_profile_that_the_documentation_shows_is_one(tmp_path):
+    text = (PROJECT / "docs" / "ingestion.md").read_text().partition("A whole profile")[2].partition("\n\n")[2].partition("\n\n")[0]
+    path = tmp_path / "my_shop.yaml"
+    path.write_text(textwrap.dedent(text))
+    profile = load_profile(str(path))
+    assert (profile.source.kind, profile.source.note, profile.embedding.image) == ("tables", "", None)
 
 
 def test_misspelt_key_is_named_with_the_nearest_valid_one():
@@ -53,6 +63,19 @@ def test_extends_merges_key_by_key(tmp_path):
     (tmp_path / "child.yaml").write_text("extends: base.yaml\ningest: {k_item: 4}\n")
     profile = load_profile(str(tmp_path / "child.yaml"))
     assert (profile.name, profile.ingest.k_user, profile.ingest.k_item, profile.source.shop.users) == ("child", 2, 4, 50)
+
+
+def test_what_is_said_of_one_kind_of_data_is_not_said_of_another(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: demo\nsource:\n  kind: tables\n  tables: {interactions: orders.csv}\n")
+    mine, demo = load_profile(str(path)), load_profile("demo")
+    assert demo.source.note and demo.description
+    assert (mine.source.note, mine.description) == ("", "")
+    assert mine.quantization == demo.quantization
+    same = load_profile("demo", {"source": {"kind": "synthetic", "shop": {"users": 80}}})
+    assert (same.source.note, same.description) == (demo.source.note, demo.description)
+    asked = load_profile("demo", {"source": {"kind": "tables", "tables": {"interactions": "orders.csv"}}, "description": "Ours"})
+    assert (asked.source.note, asked.description) == ("", "Ours")
 
 
 def test_circle_of_extends_is_refused(tmp_path):

@@ -138,14 +138,19 @@ def _verdicts_on_ids(subject: Subject, measured: Mapping[str, Sequence[Measured]
     seconds, allowed = _mean(_seconds(run) for run in ours), SECONDS * max(1.0, subject.items / SECONDS_ITEMS)
     used, perplexity = min(run.used_share for run in ours), min(run.perplexity_share for run in ours)
     largest, collisions = max(run.largest_share for run in ours), max(run.collisions for run in ours)
+    worst = " with the worst seed" if len(ours) > 1 else ""
     verdicts = [
         command.verdict(seconds <= allowed, f"ours takes {seconds:.0f} s for {subject.items:,} items, at most {allowed:.0f}"),
         command.verdict(used == 1.0, f"{used:.1%} of our codes are in use at the worst level, all of them wanted"),
         command.verdict(
-            perplexity >= LEAST_PERPLEXITY, f"perplexity of level 1 is {perplexity:.0%} of its size, at least {LEAST_PERPLEXITY:.0%}"
+            perplexity >= LEAST_PERPLEXITY, f"perplexity of level 1 is {perplexity:.0%} of its size{worst}, at least {LEAST_PERPLEXITY:.0%}"
         ),
-        command.verdict(largest <= MOST_IN_ONE_CODE, f"the largest code holds {largest:.1%} of the items, at most {MOST_IN_ONE_CODE:.0%}"),
-        command.verdict(collisions < MOST_COLLISIONS, f"{collisions:.2%} of the items collide before repair, below {MOST_COLLISIONS:.0%}"),
+        command.verdict(
+            largest <= MOST_IN_ONE_CODE, f"the largest code holds {largest:.1%} of the items{worst}, at most {MOST_IN_ONE_CODE:.0%}"
+        ),
+        command.verdict(
+            collisions < MOST_COLLISIONS, f"{collisions:.2%} of the items collide before repair{worst}, below {MOST_COLLISIONS:.0%}"
+        ),
     ]
     for name in ours[0].carried:
         gap = _mean(run.carried[name] for run in plain) - _mean(run.carried[name] for run in ours)
