@@ -62,6 +62,14 @@ def in_the_shell(before_or_after_up):
     return [command for command in part if command not in (*LONG_RUNNING, "make test", ASK)]
 
 
+def test_the_figures_are_those_of_the_leaderboard():
+    board = (PROJECT / "docs" / "leaderboard.md").read_text(encoding="utf-8")
+    pairs = re.findall(r"(0\.\d{4}) / (0\.\d{4})", README)
+    assert len(pairs) >= 12
+    for ndcg, recall in pairs:
+        assert f"| {ndcg} | {recall} |" in board, f"{ndcg} / {recall} is not there any more"
+
+
 def test_the_two_commands_come_first():
     assert COMMANDS[:2] == ["make run", "make test"]
 

@@ -14,7 +14,7 @@ REPETITION = (
     "not, and lose by it where seen items are not masked."
 )
 
-CONTENT = f"A model{AND_CONTENT} is the one without it where, by validation, content similarity was not to have a say."
+CONTENT = f'Where, by validation, content similarity was not to have a say, what is named "...{AND_CONTENT}" is the model without it.'
 
 
 @dataclass(frozen=True)
