@@ -39,6 +39,8 @@ FOLDER_VARIABLE = "BBQREC_PROFILES"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
 """Names of profiles: what is a name everywhere it becomes part of one, in MLflow, in Prefect and in the shell."""
 LONGEST_NAME = 64
+OF_ANY_SOURCE = ("raw", "download")
+"""Fields of `source` that say where data lies and how it is fetched, whatever it is."""
 
 
 class ComputeConfig(Section):
@@ -188,8 +190,11 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def extend(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Merge a profile's fields over those that it extends; of data of another kind nothing that was said of the other data holds."""
     before, now = (values.get("source") for values in (base, over))
-    if isinstance(before, Mapping) and isinstance(now, Mapping) and now.get("kind", before.get("kind")) != before.get("kind"):
-        base = {key: value for key, value in base.items() if key not in ("source", "description")}
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        kind = before.get("kind", SourceConfig.model_fields["kind"].default)
+        if now.get("kind", kind) != kind:
+            kept = {key: before[key] for key in OF_ANY_SOURCE if key in before}
+            base = {**{key: value for key, value in base.items() if key != "description"}, "source": kept}
     return merge(base, over)
 
 

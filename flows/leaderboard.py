@@ -84,7 +84,7 @@ def _chapter(spec: Leaderboard, split: Split, published: list[Published]) -> Cha
         models.append(whole.models)
         heads.setdefault(WITHOUT_PRIOR, []).append(_heads(whole))
         for variant in spec.variants:
-            if variant.name in whole.models:
+            if variant.name in {*whole.models, NAME, WITHOUT_PRIOR}:
                 raise ProfileError(f"A variant is named '{variant.name}', as a model that is ranked anyway.", "Give it a name of its own.")
             changed = _evaluate(split, merge({**change, "refit": {"enabled": False}}, variant.set), made_from)
             variants.setdefault(variant.name, []).append(changed.models[NAME])

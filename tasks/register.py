@@ -96,11 +96,17 @@ def aliases_lock() -> FileLock:
 
 
 def registration_holds(artifact: Artifact) -> bool:
-    """Whether the version that an artifact speaks of is in the registry still, with its files, and some version serves."""
+    """Whether the version that an artifact speaks of is in the registry still, with its files, and some version serves.
+
+    Not where the champion is the same model with other settings of `search`: what the profile says now is what is to serve.
+    """
     registration = json.loads((artifact.path / REGISTRATION).read_text(encoding="utf-8"))
     client, name = connect(), registration["model_name"]
-    version = find_version(client, name, {tag: registration[key] for key, tag in REGISTERED_BY.items()})
-    return version is not None and int(version.version) == registration["version"] and CHAMPION in client.get_registered_model(name).aliases
+    facts = {tag: registration[key] for key, tag in REGISTERED_BY.items()}
+    version, aliases = find_version(client, name, facts), client.get_registered_model(name).aliases
+    if version is None or int(version.version) != registration["version"] or CHAMPION not in aliases:
+        return False
+    return not _only_searches_otherwise(client.get_model_version(name, aliases[CHAMPION]), facts)
 
 
 def present_alias(name: str, version: int) -> str:
@@ -302,10 +308,11 @@ def promote(client: "MlflowClient", name: str, version: "ModelVersion", facts: d
     if champion is not None and int(champion) != own:
         serves = client.get_model_version(name, champion)
         previous = client.get_model_version(name, aliases[PREVIOUS]) if PREVIOUS in aliases else None
-        if previous is not None and _was_champion(previous, version, serves, facts):  # and was replaced or rolled back from
+        same = _only_searches_otherwise(serves, facts)
+        if not same and previous is not None and _was_champion(previous, version, serves, facts):  # and was replaced or rolled back from
             client.set_registered_model_alias(name, PREVIOUS, version.version)
             return PREVIOUS
-        if not _replaces(serves, facts):
+        if not same and not _replaces(serves, facts):
             client.set_registered_model_alias(name, CHALLENGER, version.version)
             log.warning(
                 "Version %s does worse than the champion, version %s, or its data is older or in part: it stays challenger.", own, champion
@@ -323,6 +330,12 @@ def _was_champion(previous: "ModelVersion", version: "ModelVersion", serves: "Mo
     if int(previous.version) == int(version.version):
         return True
     return previous.tags.get(FINGERPRINT_TAG) == facts[FINGERPRINT_TAG] != serves.tags.get(FINGERPRINT_TAG)
+
+
+def _only_searches_otherwise(champion: "ModelVersion", facts: Mapping[str, str]) -> bool:
+    """Whether the champion is the same model with other settings of `search`."""
+    alike = all(champion.tags.get(tag) == facts[tag] for tag in (FINGERPRINT_TAG, CODE_TAG))
+    return alike and champion.tags.get(SEARCH_TAG) != facts[SEARCH_TAG]
 
 
 def _replaces(champion: "ModelVersion", facts: dict[str, str]) -> bool:

@@ -72,6 +72,12 @@ def test_what_is_said_of_one_kind_of_data_is_not_said_of_another(tmp_path):
     assert demo.source.note and demo.description
     assert (mine.source.note, mine.description) == ("", "")
     assert mine.quantization == demo.quantization
+    (tmp_path / "raw.yaml").write_text("description: Theirs\nsource: {reviews: r.jsonl, metadata: m.jsonl, raw: there}\n")  # kind: amazon
+    child = tmp_path / "child.yaml"
+    child.write_text("extends: raw.yaml\nsource: {kind: amazon, note: Part.}\n")
+    assert load_profile(str(child)).source.reviews == "r.jsonl" and load_profile(str(child)).description == "Theirs"
+    child.write_text("extends: raw.yaml\nsource: {kind: tables, tables: {interactions: orders.csv}}\n")
+    assert (load_profile(str(child)).source.reviews, load_profile(str(child)).source.raw) == ("", "there")
     same = load_profile("demo", {"source": {"kind": "synthetic", "shop": {"users": 80}}})
     assert (same.source.note, same.description) == (demo.source.note, demo.description)
     asked = load_profile("demo", {"source": {"kind": "tables", "tables": {"interactions": "orders.csv"}}, "description": "Ours"})

@@ -101,8 +101,9 @@ class SequenceRecommender:
         if self.model.decoder is not None:
             numbers.append(wanted * (self.model.config.dimensions + 2 * max(self.model.decoder.code_counts)))
         if self.content is not None:
-            sources = len(self.model.heads) + 2 + len(self.model.heads)  # each may propose what was never sold, too
-            numbers.append(sources * wanted * (self.content.vectors.values.shape[1] + self.content.max_history))
+            whole = 1 + (DENSE in self.model.heads) + self.uses_prior  # these may propose what was never sold, too
+            candidates = wanted * (2 * whole + (self.model.decoder is not None))
+            numbers.append(candidates * (self.content.vectors.values.shape[1] + 2 * self.content.max_history))
         return max(numbers)
 
     def _told(self, histories: torch.Tensor) -> torch.Tensor:

@@ -137,6 +137,8 @@ def test_another_way_to_search_is_another_version_of_the_same_model(tiny_home, p
     with pytest.raises(mlflow.MlflowException, match=r"(?s)model_config does not fit.*beam_width.*greater than or equal to 1"):
         searches_by(uri, {"beam_width": 0})
     assert made(run(tiny_home, prefect_api, "--set", "search.beam_width=7")) == []
+    assert made(run(tiny_home, prefect_api)) == ["register"], "the profile's own settings serve again"
+    assert registry(tiny_home) == (versions, {**aliases, "champion": aliases["previous"], "previous": aliases["champion"]})
 
 
 def searches_by(uri, given=None):
