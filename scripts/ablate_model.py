@@ -20,7 +20,7 @@ import torch
 
 from bbqrec_core.baselines.sasrec import code_rows
 from bbqrec_core.baselines.sasrec_training import train_sasrec
-from bbqrec_core.baselines.with_prior import SasrecWithPrior
+from bbqrec_core.baselines.with_prior import AND_CONTENT, SasrecWithPrior
 from bbqrec_core.dataset import SequenceDataset, load_semantic_ids
 from bbqrec_core.determinism import choose_device
 from bbqrec_core.evaluation.metrics import expected_ndcg, expected_recall
@@ -95,7 +95,7 @@ def _measure(arguments: argparse.Namespace, inputs: dict[str, Path], data: Seque
             for vectors in (None,) if helpers.vectors is None else (None, helpers.vectors):
                 mixed = SasrecWithPrior.fit(sasrec, Helpers(knn, vectors, profile.baseline_history), valid)
                 # Where the fit turns content down it is the one without, again; its row is a mean over all seeds all the same.
-                yield f"{sasrec.name} and prior{'' if vectors is None else ' and content'}", _rank(mixed, data)
+                yield f"{sasrec.name} and prior{'' if vectors is None else AND_CONTENT}", _rank(mixed, data)
 
 
 def _train(profile: Profile, inputs: dict[str, Path], data: SequenceDataset) -> SequenceRecommender:
